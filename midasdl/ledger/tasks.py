@@ -1,0 +1,334 @@
+"""The life of a task: claim, finish, postpone, fail, release, take back, requeue.
+
+A claim belongs to one worker and carries a number. Every later write names task, worker and number; where that
+changes no row the claim has been lost, and the worker drops the task (invariant I3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from midasdl.ledger import health_statements, statements, verify_statements
+from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released, Settled
+from midasdl.ledger.responses import Responses, add_responses
+from midasdl.models import ErrorClass, TaskState
+
+RUNS_WITH_RESPONSES = 100
+"""Of so many runs it is kept how their requests went."""
+
+LONGEST_WAIT_US = 86_400_000_000
+"""Where nobody says otherwise: no settings allow a longer backoff."""
+
+
+class TaskQueue:
+    """Tasks of a ledger, as workers see them.
+
+    Parameters
+    ----------
+    keep_all_history : bool
+        Record the transitions of tasks that go straight to done as rows too.
+    longest_wait_us : int
+        No task waits longer for its retry; an instant further ahead means that the clock was set back.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, keep_all_history: bool = False, longest_wait_us: int = LONGEST_WAIT_US
+    ) -> None:
+        self._ledger = ledger
+        self._keep_all_history = keep_all_history
+        self._longest_wait_us = longest_wait_us
+
+    def settle(
+        self,
+        worker_id: int,
+        outcomes: Sequence[Outcome],
+        *,
+        want: int,
+        share_among: int = 1,
+        responses: Sequence[Responses] = (),
+    ) -> Settled:
+        """Record what became of a worker's claims and hand it the next ones, in one transaction.
+
+        Parameters
+        ----------
+        worker_id : int
+        outcomes : sequence of Outcome
+            Of claims that this worker holds.
+        want : int
+            How many tasks the worker would like next; 0 claims nothing.
+        share_among : int
+            Number of workers; near the end of the queue nobody takes more than a fair share.
+        responses : sequence of Responses
+            The worker's requests since it last told.
+
+        Returns
+        -------
+        Settled
+
+        Notes
+        -----
+        Concurrency: safe from any number of processes. Crash safety: a worker that dies before the commit has
+        settled nothing; its claims are taken back and the next check finds the published files.
+        """
+        with self._ledger.write() as connection:
+            now = self._ledger.clock.now_us()
+            add_responses(connection, worker_id, responses)
+            lost = self._record(connection, worker_id, outcomes, now)
+            if lost:
+                self._reopen_overwritten(connection, outcomes, lost)
+            if want <= 0:
+                return Settled(lost=lost)
+            claims = self._claim(connection, worker_id, want, share_among, now)
+            if not claims and self._forget_impossible_waits(connection, now):
+                claims = self._claim(connection, worker_id, want, share_among, now)
+            if claims:
+                return Settled(claims=claims, lost=lost)
+            return Settled(
+                lost=lost,
+                next_retry_at_us=connection.execute(statements.NEXT_RETRY_AT).scalar_one(),
+                others_busy=bool(connection.execute(statements.ANY_IN_PROGRESS).scalar_one()),
+            )
+
+    def holds(self, worker_id: int, claim: Claim) -> bool:
+        """Whether a claim is still the worker's."""
+        fence = {"task": claim.task_id, "worker": worker_id, "claim": claim.claim_no}
+        return bool(self._ledger.look(statements.HELD, fence))
+
+    def has_fetched(self, worker_id: int) -> bool:
+        """Whether any worker of the same run has recorded a file that came from the server."""
+        with self._ledger.read() as connection:
+            found = connection.execute(statements.FETCHED_IN_RUN_OF, {"worker": worker_id}).first()
+        return found is not None
+
+    def requeue(self, classes: Iterable[ErrorClass] = tuple(ErrorClass)) -> int:
+        """Put failed tasks of some error classes back to pending, with a fresh set of attempts.
+
+        Returns
+        -------
+        int
+            How many tasks were put back.
+        """
+        parameters = {"classes": [str(name) for name in classes], "now": self._ledger.clock.now_us()}
+        with self._ledger.write() as connection:
+            connection.execute(statements.RECORD_REQUEUED, parameters)
+            return connection.execute(statements.REQUEUE, parameters).rowcount
+
+    def claim_these(self, worker_id: int, tasks: Sequence[int]) -> tuple[Claim, ...]:
+        """Claim some tasks because their bytes were found elsewhere, failed ones too; others' claims stay theirs."""
+        now = self._ledger.clock.now_us()
+        these = {"tasks": list(tasks), "now": now}
+        with self._ledger.write() as connection:
+            connection.execute(verify_statements.RECORD_PUT_BACK, these)
+            connection.execute(verify_statements.PUT_BACK, these)
+            rows = connection.execute(verify_statements.CLAIM_THESE, {**these, "worker": worker_id}).all()
+            return self._as_claims(connection, worker_id, rows, now)
+
+    def take_back(self, connection: Connection, workers: Sequence[int], reason: str) -> int:
+        """Make the claims of workers that are gone pending again, inside the caller's transaction.
+
+        Returns
+        -------
+        int
+            How many tasks were taken back.
+        """
+        parameters = {"workers": list(workers), "why": reason, "now": self._ledger.clock.now_us()}
+        connection.execute(statements.RECORD_FIRST_CLAIMS_OF, parameters)
+        connection.execute(statements.RECORD_TAKEN_BACK, parameters)
+        return connection.execute(statements.TAKE_BACK, parameters).rowcount
+
+    def reopen(
+        self, connection: Connection, tasks: Sequence[int], reason: str, *, bytes_are_there: bool = False
+    ) -> int:
+        """Make tasks pending that are done or claimed, inside the caller's transaction; others are left alone.
+
+        Parameters
+        ----------
+        bytes_are_there : bool
+            Nothing has happened to the destinations that they had: they only gained one.
+
+        Returns
+        -------
+        int
+            How many tasks were reopened. A worker that holds one of them loses its claim.
+        """
+        if not tasks:
+            return 0
+        parameters = {"tasks": list(tasks), "why": reason, "now": self._ledger.clock.now_us()}
+        connection.execute(statements.RECORD_FIRST_CLAIMS_OF_REOPENED, parameters)
+        connection.execute(statements.RECORD_FINISHED_OF_REOPENED, parameters)
+        connection.execute(statements.RECORD_REOPENED, parameters)
+        if not bytes_are_there:
+            connection.execute(statements.FORGET_SIZES, parameters)
+        return connection.execute(statements.REOPEN, parameters).rowcount
+
+    def trim_history(self, keep: int) -> None:
+        """Keep only the newest `keep` transitions and steps, and how requests went in the latest runs."""
+        with self._ledger.write() as connection:
+            connection.execute(statements.TRIM_HISTORY, {"keep": keep})
+            connection.execute(health_statements.TRIM_STEPS, {"keep": keep})
+            connection.execute(health_statements.TRIM_RESPONSES, {"runs": RUNS_WITH_RESPONSES})
+
+    def _claim(
+        self, connection: Connection, worker_id: int, want: int, share_among: int, now: int
+    ) -> tuple[Claim, ...]:
+        if want > 1:
+            claimable = connection.execute(
+                statements.COUNT_CLAIMABLE, {"now": now, "how_many": want * share_among}
+            ).scalar_one()
+            want = fair_share(claimable, want, share_among)
+        rows = connection.execute(statements.CLAIM, {"now": now, "how_many": want, "worker": worker_id}).all()
+        return self._as_claims(connection, worker_id, rows, now) if rows else ()
+
+    def _as_claims(
+        self, connection: Connection, worker_id: int, rows: Sequence[Row[Any]], now: int
+    ) -> tuple[Claim, ...]:
+        """Claims with their paths, kept in the history where they are not a task's first."""
+        paths: dict[int, list[str]] = {row.id: [] for row in rows}
+        for task_id, path in connection.execute(statements.DESTINATIONS_OF, {"tasks": list(paths)}):
+            paths[task_id].append(path)
+        claims = tuple(
+            Claim(row.id, row.md5, row.claim_no, row.attempts, tuple(paths[row.id]), row.size_bytes)
+            for row in sorted(rows, key=lambda row: (row.not_before, row.id))
+        )
+        for claim in claims:
+            if claim.claim_no > 1 or self._keep_all_history:
+                self._keep(
+                    connection, worker_id, claim, (TaskState.PENDING, TaskState.IN_PROGRESS, "claimed"), now
+                )
+        return claims
+
+    def _forget_impossible_waits(self, connection: Connection, now: int) -> bool:
+        """Whether any retry was waiting for an instant of a clock that has been set back; it is due now."""
+        parameters = {"latest": now + self._longest_wait_us, "now": now}
+        return connection.execute(statements.FORGET_IMPOSSIBLE_WAITS, parameters).rowcount > 0
+
+    def _reopen_overwritten(
+        self, connection: Connection, outcomes: Sequence[Outcome], lost: frozenset[int]
+    ) -> None:
+        """Who lost a claim because its path has other bytes by now may have put the old ones there late."""
+        for outcome in outcomes:
+            if isinstance(outcome, Finished) and outcome.claim.task_id in lost:
+                was = {"paths": outcome.claim.paths, "written": outcome.claim.md5}
+                owners = connection.execute(statements.OWNERS_OF, was).scalars().all()
+                self.reopen(connection, owners, "written by a late worker")
+
+    def _record(
+        self, connection: Connection, worker_id: int, outcomes: Sequence[Outcome], now: int
+    ) -> frozenset[int]:
+        """Record what became of claims; the tasks whose claim was lost.
+
+        Nearly all go straight to done: those whose claim is still held are recorded together, fenced like every
+        other. In a transaction that writes, nobody can take a claim between the look and the statement.
+        """
+        lost: set[int] = set()
+        together: list[dict[str, Any]] = []
+        held = {
+            (row.id, row.claim_no) for row in connection.execute(statements.HELD_BY, {"worker": worker_id})
+        }
+        for outcome in outcomes:
+            key = (outcome.claim.task_id, outcome.claim.claim_no)
+            if key in held and self._goes_straight(outcome):
+                held.remove(key)
+                together.append(_parameters(worker_id, outcome, now))
+            elif not self._record_one(connection, worker_id, outcome, now):
+                lost.add(outcome.claim.task_id)
+        if together:
+            text, rows = self._ledger.as_text(statements.FINISH, together)
+            connection.exec_driver_sql(text, rows if rows[1:] else rows[0])
+        return frozenset(lost)
+
+    def _goes_straight(self, outcome: Outcome) -> bool:
+        """Whether nothing of a task but its row has to tell how it came to be done."""
+        return isinstance(outcome, Finished) and outcome.claim.claim_no == 1 and not self._keep_all_history
+
+    def _record_one(self, connection: Connection, worker_id: int, outcome: Outcome, now: int) -> bool:
+        statement, _, to_state, reason = _as_statement(outcome)
+        if connection.execute(statement, _parameters(worker_id, outcome, now)).rowcount == 0:
+            return False
+        if not self._goes_straight(outcome):
+            connection.execute(statements.RECORD_FIRST_CLAIM, {"task": outcome.claim.task_id})
+            self._keep(connection, worker_id, outcome.claim, (TaskState.IN_PROGRESS, to_state, reason), now)
+        return True
+
+    def _keep(
+        self,
+        connection: Connection,
+        worker_id: int,
+        claim: Claim,
+        move: tuple[TaskState, TaskState, str],
+        now: int,
+    ) -> None:
+        from_state, to_state, reason = move
+        connection.execute(
+            statements.RECORD_TRANSITION,
+            {
+                "task": claim.task_id,
+                "now": now,
+                "new_from_state": from_state,
+                "new_to_state": to_state,
+                "worker": worker_id,
+                "new_reason": reason,
+            },
+        )
+
+
+def ends_among(outcomes: Iterable[Outcome], lost: Container[int] = ()) -> int:
+    """How many outcomes bring a task to its end."""
+    ends = (outcome for outcome in outcomes if isinstance(outcome, Finished | Failed))
+    return sum(outcome.claim.task_id not in lost for outcome in ends)
+
+
+def fair_share(claimable: int, want: int, share_among: int) -> int:
+    """How many of the tasks at hand one of `share_among` workers may take.
+
+    Parameters
+    ----------
+    claimable : int
+        Counted no further than ``want * share_among``.
+
+    Returns
+    -------
+    int
+        `want` while there is plenty, less towards the end, at least 1.
+    """
+    return max(1, min(want, claimable // max(1, share_among)))
+
+
+def _as_statement(outcome: Outcome) -> tuple[Any, dict[str, Any], TaskState, str]:
+    """The statement that records an outcome, its values, the new state and the reason for the history."""
+    match outcome:
+        case Finished():
+            values = {
+                "new_size_bytes": outcome.size_bytes,
+                "new_from_cache": int(outcome.from_cache),
+            } | _effort(outcome)
+            return statements.FINISH, values, TaskState.DONE, "finished"
+        case Postponed():
+            values = {"new_not_before": outcome.retry_at_us} | _trouble(outcome)
+            return statements.POSTPONE, values, TaskState.PENDING, outcome.error_class
+        case Failed():
+            return statements.FAIL, _trouble(outcome), TaskState.FAILED, outcome.error_class
+        case Released():
+            return statements.RELEASE, {}, TaskState.PENDING, outcome.reason
+
+
+def _parameters(worker_id: int, outcome: Outcome, now: int) -> dict[str, Any]:
+    """Fence and values of the statement that records an outcome."""
+    fence = {"task": outcome.claim.task_id, "worker": worker_id, "claim": outcome.claim.claim_no}
+    return {**fence, **_as_statement(outcome)[1], "now": now}
+
+
+def _effort(outcome: Finished | Postponed | Failed) -> dict[str, Any]:
+    return {
+        "new_http_status": outcome.http_status,
+        "new_elapsed_us": outcome.elapsed_us,
+        "attempts_more": outcome.attempts_more,
+    }
+
+
+def _trouble(outcome: Postponed | Failed) -> dict[str, Any]:
+    return {"new_error_class": outcome.error_class, "new_error": outcome.error} | _effort(outcome)

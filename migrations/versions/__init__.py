@@ -1,0 +1,1 @@
+"""The migrations in their order; the file name starts with the revision."""
