@@ -1,0 +1,256 @@
+"""One GET for one file: the answer is judged before a byte of it is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from itertools import chain
+
+import requests
+
+from midasdl.ceda.asking import Asker
+from midasdl.ceda.classify import (
+    FOREIGN_ERRORS,
+    classify_beginning,
+    classify_exception,
+    classify_status,
+)
+from midasdl.ceda.dates import seconds_since_1970
+from midasdl.ceda.ranges import Digest, Fit, Held, Sink, fit_of, strong_validator
+from midasdl.ceda.secret import Secret
+from midasdl.ceda.session import host_of
+from midasdl.ceda.tokens import TokenSource
+from midasdl.ceda.verdict import FetchError, Verdict, report_on
+from midasdl.clock import Clock
+from midasdl.errors import AuthenticationError
+from midasdl.models import ErrorClass
+from midasdl.politeness.state import Ticket
+
+BEGINNING_BYTES = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that has arrived whole.
+
+    Attributes
+    ----------
+    content : bytes or None
+        None where it went to the sink.
+    md5 : str
+        Of the bytes as they will be on disk.
+    last_modified_s : float or None
+        Seconds since 1970.
+    """
+
+    content: bytes | None
+    md5: str
+    size_bytes: int
+    http_status: int
+    last_modified_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """How the client reads.
+
+    Attributes
+    ----------
+    in_memory_bytes : int
+        Larger bodies go to the sink.
+    chunk_bytes : int
+        Read and written at a time in that case.
+    """
+
+    connect_timeout_s: float
+    silence_timeout_s: float
+    in_memory_bytes: int
+    chunk_bytes: int
+
+
+class CedaClient:
+    """Fetches files of the archive.
+
+    Parameters
+    ----------
+    session : requests.Session
+        As `open_session` makes it.
+    archive_url : str
+    tokens : TokenSource
+    gate : callable
+        Context manager that a request to a host has to pass.
+    limits : ClientLimits
+    clock : Clock
+
+    Notes
+    -----
+    Concurrency: belongs to one thread. No request is repeated here but after a new token.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        archive_url: str,
+        tokens: TokenSource,
+        gate: Callable[[str], AbstractContextManager[Ticket]],
+        limits: ClientLimits,
+        clock: Clock,
+    ) -> None:
+        self._asker = Asker(session, archive_url, (limits.connect_timeout_s, limits.silence_timeout_s))
+        self._tokens = tokens
+        self._gate = gate
+        self._limits = limits
+        self._clock = clock
+        self.host = host_of(archive_url)
+
+    def fetch(self, path: str, sink: Sink) -> Body:
+        """GET one file, once, or again where the token had to be replaced; only what is missing of it if that works.
+
+        Parameters
+        ----------
+        path : str
+            Below the archive URL.
+        sink : Sink
+            Takes a body too large for memory, and the rest of one that it holds the beginning of.
+
+        Raises
+        ------
+        FetchError
+            With the verdict on the answer, or on its absence.
+        AuthenticationError
+            When a new token is not accepted either: no file can be fetched.
+        """
+        was_refused = False
+        while True:
+            token = self._tokens.current()
+            try:
+                return self._get(path, token, sink)
+            except FetchError as error:
+                if error.verdict.error_class is not ErrorClass.AUTHENTICATION:
+                    raise
+                refusal = error.message
+            if self._tokens.has_lapsed(token):
+                continue
+            if was_refused:
+                raise AuthenticationError(
+                    f"CEDA gave a new token and does not accept it. {refusal}.",
+                    "Sign in once at https://data.ceda.ac.uk/ and try again, or write to support@ceda.ac.uk.",
+                )
+            self._tokens.replace(token)
+            was_refused = True
+
+    def _get(self, path: str, token: Secret, sink: Sink) -> Body:
+        """One request, with every foreign exception turned into ours.
+
+        The token is settled before the gate, because a request for a token has to pass the gate itself; whoever
+        has waited there for long takes one that others have got meanwhile.
+        """
+        with self._gate(self.host) as ticket:
+            token = self._tokens.latest(token)
+            began_s = self._clock.monotonic()
+            latency_us = None
+            try:
+                response = self._asker.get(path, token, sink.held)
+                latency_us = int((self._clock.monotonic() - began_s) * 1e6)
+                with closing(response):
+                    body = self._read(response, path, sink)
+                ticket.report = report_on(None, latency_us)
+            except FetchError as error:
+                ticket.report = report_on(error.verdict, latency_us)
+                raise
+            except FOREIGN_ERRORS as error:
+                verdict = classify_exception(error)
+                if verdict is None:
+                    raise
+                ticket.report = report_on(verdict, latency_us)
+                raise FetchError(verdict) from None
+            return body
+
+    def _read(self, response: requests.Response, path: str, sink: Sink) -> Body:
+        fit = fit_of(sink.held, response.status_code, response.headers)
+        if fit is Fit.MISFIT:
+            sink.drop()
+            raise FetchError(misfit_verdict(response.status_code))
+        if fit is Fit.REST and sink.held is not None:
+            return self._append(response, sink, sink.held)
+        verdict = classify_status(response.status_code, response.headers, self._clock.now_us())
+        if verdict is not None:
+            response.raw.drain_conn()
+            raise FetchError(verdict)
+        if _announced_bytes(response) <= self._limits.in_memory_bytes:
+            content: bytes = response.raw.read(decode_content=True)
+            self._judge_beginning(content[:BEGINNING_BYTES], response, path)
+            return _body(
+                response, content, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content)
+            )
+        return self._stream(response, path, sink)
+
+    def _stream(self, response: requests.Response, path: str, sink: Sink) -> Body:
+        chunks = self._chunks(response)
+        beginning = _beginning(chunks)
+        self._judge_beginning(beginning[:BEGINNING_BYTES], response, path)
+        sink.begin(strong_validator(response.headers) if response.status_code == 200 else None)
+        nothing = hashlib.md5(usedforsecurity=False)
+        return _pour(response, chain([beginning], chunks), sink, nothing, 0)
+
+    def _append(self, response: requests.Response, sink: Sink, held: Held) -> Body:
+        return _pour(response, self._chunks(response), sink, held.digest.copy(), held.size_bytes)
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        return response.raw.stream(self._limits.chunk_bytes, decode_content=True)
+
+    def _judge_beginning(self, beginning: bytes, response: requests.Response, path: str) -> None:
+        content_type = response.headers.get("Content-Type", "").lower()
+        verdict = classify_beginning(beginning, content_type, path, response.status_code)
+        if verdict is not None:
+            raise FetchError(verdict)
+
+
+def checksum_verdict(body: Body, expected_md5: str, path: str) -> Verdict:
+    """Say that a body is not the file that the manifest names."""
+    return Verdict(
+        ErrorClass.CHECKSUM,
+        f"{path}: the manifest says md5 {expected_md5}, CEDA sent {body.size_bytes} bytes with md5 {body.md5}",
+        body.http_status,
+    )
+
+
+def misfit_verdict(http_status: int) -> Verdict:
+    """Say that the rest of a body was asked for and something else came."""
+    return Verdict(
+        ErrorClass.INCOMPLETE,
+        f"CEDA answered {http_status}, and not with the rest of the body that had broken off: it is fetched anew",
+        http_status,
+    )
+
+
+def _announced_bytes(response: requests.Response) -> float:
+    """The length that the server announced; unknown counts as too large for memory."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isdigit() else float("inf")
+
+
+def _body(response: requests.Response, content: bytes | None, md5: str, size: int) -> Body:
+    last_modified_s = seconds_since_1970(response.headers.get("Last-Modified", ""))
+    return Body(content, md5, size, response.status_code, last_modified_s)
+
+
+def _pour(
+    response: requests.Response, chunks: Iterable[bytes], sink: Sink, digest: Digest, size_bytes: int
+) -> Body:
+    """Let a body flow into its sink, which holds `size_bytes` of it already; `digest` has taken those."""
+    for chunk in chunks:
+        sink.write(chunk)
+        digest.update(chunk)
+        size_bytes += len(chunk)
+    return _body(response, None, digest.hexdigest(), size_bytes)
+
+
+def _beginning(chunks: Iterator[bytes]) -> bytes:
+    """As many chunks as it takes to know what a body is: a server may send it in crumbs."""
+    beginning = b""
+    while len(beginning) < BEGINNING_BYTES and (chunk := next(chunks, b"")):
+        beginning += chunk
+    return beginning

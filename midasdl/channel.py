@@ -1,0 +1,118 @@
+"""The pipe between a worker and its coordinator.
+
+Progress may be dropped, greetings and farewells may not; sending never makes a worker wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from midasdl.errors import MidasdlError
+from midasdl.progress.events import DownloadCompleted, DownloadStarted, Event
+
+SEND_EVERY_S = 0.1
+PULSE_EVERY_S = 1.0
+"""A worker that runs sends something at least this often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The worker has started and entered itself in the ledger."""
+
+    worker_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What happened since the last message; also a sign of life."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The worker ends: because nothing is left or it was asked to (None), or because of `error`.
+
+    `quota_is_spent`: there may be more to do, but not for this worker. `is_at_rest`: there may be more to do, also for
+    this worker, when it is called again.
+    """
+
+    error: MidasdlError | None
+    quota_is_spent: bool = False
+    is_at_rest: bool = False
+
+
+Message = Hello | News | Bye
+
+
+class Channel:
+    """A worker's end of the pipe.
+
+    Parameters
+    ----------
+    pipe : Connection
+    buffer_size : int
+        Events held; when more come, the oldest are dropped.
+
+    Notes
+    -----
+    Concurrency: a thread of its own sends, so that a slow reader never slows a download.
+    """
+
+    def __init__(self, pipe: Connection, buffer_size: int) -> None:
+        self._pipe = pipe
+        self._events: deque[Event] = deque(maxlen=buffer_size)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._send_on_and_on, daemon=True, name="channel")
+
+    def greet(self, worker_id: int) -> None:
+        """Say who we are, and begin to send."""
+        with suppress(OSError):
+            self._pipe.send(Hello(worker_id))
+        self._thread.start()
+
+    def post(self, event: Event) -> None:
+        """Tell of progress; never waits, never fails.
+
+        That a file was begun need not be told where the same message tells that it has come.
+        """
+        if isinstance(event, DownloadCompleted):
+            self._take_back_start_of(event.task_id)
+        self._events.append(event)
+
+    def _take_back_start_of(self, task_id: int) -> None:
+        """Nobody else appends, so that the last event stays the last while it is looked at."""
+        with suppress(IndexError):
+            last = self._events.pop()
+            if not isinstance(last, DownloadStarted) or last.task_id != task_id:
+                self._events.append(last)
+
+    def close(self, bye: Bye) -> None:
+        """Send what is left and say goodbye."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=SEND_EVERY_S * 20)
+        with suppress(OSError):
+            self._send_events()
+            self._pipe.send(bye)
+            self._pipe.close()
+
+    def _send_on_and_on(self) -> None:
+        quiet_s = 0.0
+        with suppress(OSError):
+            while not self._closing.wait(SEND_EVERY_S):
+                quiet_s += SEND_EVERY_S
+                if self._events or quiet_s >= PULSE_EVERY_S:
+                    self._send_events()
+                    quiet_s = 0.0
+
+    def _send_events(self) -> None:
+        events: list[Event] = []
+        with suppress(IndexError):
+            while True:
+                events.append(self._events.popleft())
+        self._pipe.send(News(tuple(events)))

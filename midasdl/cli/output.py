@@ -1,0 +1,169 @@
+"""What a command says: words for people, JSON lines for programs, never both on stdout."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TextIO
+
+from midasdl.cli.wording import wrapped
+from midasdl.errors import MidasdlError, StorageError
+
+SCHEMA_VERSION = 1
+"""Raised when a field of the JSON output changes its meaning or goes away."""
+
+
+UNKNOWN_COLUMNS = 80
+"""Of a terminal that does not say how wide it is."""
+
+NOBODY_THERE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF})
+"""How the system says that the reader, or the terminal, is gone."""
+
+NAMES_THE_LEDGER = re.compile(r"\bmidasdl (?=(?:init|run|resume|retry|status|verify|adopt|report|sql)\b)")
+"""Suggestions of commands that work on a ledger."""
+
+
+def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
+    """Print a line; where the reader or the terminal is gone it is left out, and the work goes on.
+
+    Parameters
+    ----------
+    indent : str
+        Put before each line once it has been made to fit.
+
+    Returns
+    -------
+    bool
+        Whether anybody may read it.
+
+    Raises
+    ------
+    StorageError
+        What was printed goes to a file, and the file cannot take it.
+    """
+    if stream is None:
+        return False
+    try:
+        print(textwrap.indent(_to_fit(text, stream, len(indent)), indent), file=stream, flush=True)
+    except OSError as error:
+        let_go(stream)
+        if error.errno not in NOBODY_THERE and stream is not sys.stderr:
+            raise StorageError(
+                f"What midasdl prints cannot be written: {error.strerror}.", "Print it to another place."
+            ) from None
+        return False
+    return True
+
+
+def _to_fit(text: str, stream: TextIO, margin: int) -> str:
+    """For a terminal, lines no longer than it is wide."""
+    if not stream.isatty():
+        return text
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS
+    except (OSError, ValueError):
+        return text
+    return wrapped(text, columns - margin)
+
+
+def _to_stderr(text: str) -> None:
+    put(text, sys.stderr)
+
+
+def let_go(stream: TextIO) -> None:
+    """From now on, also in the interpreter's last flush, what is printed goes nowhere."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def say_the_last() -> None:
+    """Before the interpreter flushes its streams: let go of those whose other end is gone, or it would end with 120."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                let_go(stream)
+
+
+class Output:
+    """Where words and records go; what nobody hears stops no work.
+
+    Parameters
+    ----------
+    json_lines : bool
+        Records go to stdout as JSON lines; words go to stderr.
+    quiet : bool
+        Only results and errors.
+    ledger : str, optional
+        The ledger that was named with ``--ledger``: commands that are suggested name it too.
+
+    Attributes
+    ----------
+    is_read : bool
+        Whether, as far as anybody knows, results still reach somebody.
+    """
+
+    def __init__(
+        self, *, json_lines: bool = False, quiet: bool = False, verbose: int = 0, ledger: str | None = None
+    ) -> None:
+        self._ledger = ledger
+        self._notes_go_to: Callable[[str], None] | None = None
+        self.json_lines = json_lines
+        self.quiet = quiet
+        self.verbose = verbose
+        self.is_read = True
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a person watches."""
+        return not self.quiet and not self.json_lines
+
+    def say(self, text: str) -> None:
+        """A result in words; left out where records are wanted."""
+        if not self.json_lines:
+            self._result(self._with_ledger(text))
+
+    def note(self, text: str) -> None:
+        """Something by the way, on stderr; left out when quiet."""
+        if not self.quiet:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """A line of progress on stderr, wanted by whoever asked for it."""
+        (self._notes_go_to or _to_stderr)(text)
+
+    def divert(self, to: Callable[[str], None] | None) -> None:
+        """From now on notes go there, where a display has the terminal; None: to stderr as ever."""
+        self._notes_go_to = to
+
+    def _with_ledger(self, text: str) -> str:
+        """Suggested commands must work as they stand."""
+        if self._ledger is None:
+            return text
+        return NAMES_THE_LEDGER.sub(f"midasdl --ledger {self._ledger} ", text)
+
+    def record(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """A result as one JSON line, where records are wanted."""
+        if self.json_lines:
+            self._result(json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **facts}, default=str))
+
+    def _result(self, line: str) -> None:
+        self.is_read = put(line, sys.stdout) and self.is_read
+
+    def error(self, error: MidasdlError) -> None:
+        """What happened, why, and what helps, on stderr."""
+        put(f"midasdl: {error.message}", sys.stderr)
+        if error.hint:
+            put(self._with_ledger(error.hint), sys.stderr, indent="  ")
+        self.record(
+            "error", {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
+        )

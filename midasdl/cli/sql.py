@@ -1,0 +1,121 @@
+"""`midasdl sql`: ask the ledger."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from midasdl.cli.context import Subparsers, ledger_path
+from midasdl.cli.output import Output
+from midasdl.cli.wording import HelpFormatter
+from midasdl.errors import ExitCode, UsageError
+
+EXAMPLES = """examples:
+  midasdl sql "SELECT * FROM progress"
+  midasdl sql "SELECT path, class, message FROM failures" --format csv > failures.csv
+  midasdl sql "SELECT county, count(*) AS files FROM downloads WHERE state = 'done' GROUP BY county"
+
+Views: progress, failures, waiting, downloads, stations, throughput, workers_now, history, time_in_state, runs.
+Nothing can be written, and a run that is on is not slowed. The sqlite3 shell does as well:
+  sqlite3 -readonly progress.db
+More questions and their queries: docs/cookbook.md
+"""
+
+
+def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "sql",
+        parents=[shared],
+        help="ask the ledger in SQL, read-only",
+        description="Run one read-only SQL query on the ledger.",
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("query", metavar="QUERY", help='such as "SELECT * FROM progress"')
+    parser.add_argument(
+        "--format",
+        choices=("table", "csv", "json"),
+        help="how to print rows (default: table)",
+    )
+    parser.set_defaults(act=act)
+
+
+def act(options: argparse.Namespace, output: Output) -> ExitCode:
+    """Run the query and print its rows."""
+    from sqlalchemy.exc import DBAPIError, ResourceClosedError
+
+    from midasdl.errors import NotALedgerError
+    from midasdl.ledger.engine import is_interrupted, translate
+    from midasdl.ledger.ledger import Ledger
+
+    style = options.format or ("records" if output.json_lines else "table")
+    with (
+        Ledger.open(ledger_path(options), read_only=True, tell=output.note) as ledger,
+        ledger.read() as connection,
+    ):
+        try:
+            result = connection.exec_driver_sql(options.query)
+            PRINTERS[style](output, tuple(result.keys()), (tuple(row) for row in result))
+        except DBAPIError as error:
+            if is_interrupted(error):
+                raise
+            if isinstance(damaged := translate(error, ledger.path), NotALedgerError):
+                raise damaged from error
+            raise UsageError(
+                f"The query cannot be run: {error.orig}.",
+                'Tables and views: midasdl sql "SELECT name FROM sqlite_schema"',
+            ) from None
+        except ledger.library.module.Warning:
+            raise UsageError(
+                "One query at a time, please.", "Leave out what follows the semicolon."
+            ) from None
+        except ResourceClosedError:
+            raise UsageError("The query gives no rows.", "Ask with SELECT.") from None
+    return ExitCode.DONE
+
+
+def print_table(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Columns for people; numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    body = list(rows)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index, name in enumerate(names):
+        numeric = all(isinstance(row[index], int | float | None) for row in body) and bool(body)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)
+    console.print(table)
+
+
+def print_csv(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Comma-separated values with a header, as they come."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+
+
+def print_json(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """One JSON object a row, as they come."""
+    for row in rows:
+        sys.stdout.write(json.dumps(dict(zip(names, row, strict=True)), default=str) + "\n")
+
+
+def print_records(output: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """One record a row, in the form of every ``--json`` output."""
+    for row in rows:
+        output.record("row", {"row": dict(zip(names, row, strict=True))})
+
+
+PRINTERS = {"records": print_records, "table": print_table, "csv": print_csv, "json": print_json}

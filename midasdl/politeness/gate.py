@@ -1,0 +1,333 @@
+"""Asking before each request, over everything that shares the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from midasdl.clock import Clock
+from midasdl.config.settings import Settings
+from midasdl.errors import ServerUnavailableError, StoppedError
+from midasdl.ledger import health_statements, statements
+from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.responses import add_responses
+from midasdl.politeness.breaker import Breaker
+from midasdl.politeness.limiter import Go, Limits, Wait, decide, give_back, rules_from
+from midasdl.politeness.state import HostState, Report, Rules, Ticket, fold, pause
+from midasdl.politeness.steps import steps
+from midasdl.politeness.tally import UNTOLD, Tally
+from midasdl.politeness.throttle import Throttle
+
+FIRST_NAP_S = 0.02
+LONGEST_NAP_S = 0.5
+"""Who cannot have a permit looks again after naps that grow up to this: seldom enough to cost nothing, often
+enough that a permit that becomes free is not left lying."""
+
+LONGEST_PAUSED_NAP_S = 30.0
+"""Who is paused looks now and then whether the pause has become shorter or longer."""
+
+LAST_LOOK_S = 0.01
+"""So long before its slot a waiter looks whether a pause has begun: late enough to see it, early enough to start
+in time."""
+
+GLANCE_EVERY_S = 0.2
+"""Without limits asking costs nothing; only a pause is looked for, now and then."""
+
+
+USUAL_RULES = rules_from(Settings())
+UNKNOWN = HostState()
+NO_PERMIT = Wait(None, "all permits are taken")
+
+
+class Gate:
+    """The one way to a request: each start, whatever its reason, passes here.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    worker_id : int
+        Whose permit it is; it goes with the worker.
+    limits : Limits or callable
+        The same for every host, or those of a host that is named.
+    uniform : callable
+        Source of randomness, such as `random.uniform`.
+    before_long_wait : callable, optional
+        Called before the gate makes its caller wait for long.
+    rules : Rules, optional
+        How answers change what everybody knows of a host.
+    clock : Clock, optional
+        By which it waits; without it by the ledger's.
+
+    Attributes
+    ----------
+    tally : Tally
+        The requests that passed and that nobody has written down yet.
+
+    Notes
+    -----
+    Concurrency: decisions of all processes are serialised by the ledger's write lock. Crash safety: a permit dies
+    with its worker, a slot is only a moment; neither can be left locked.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        worker_id: int,
+        limits: Limits | Callable[[str], Limits],
+        uniform: Callable[[float, float], float],
+        before_long_wait: Callable[[], None] = lambda: None,
+        rules: Rules = USUAL_RULES,
+        clock: Clock | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._worker_id = worker_id
+        self._limits_of = (lambda _: limits) if isinstance(limits, Limits) else limits
+        self._rules = rules
+        self._uniform = uniform
+        self._before_long_wait = before_long_wait
+        self._clock: Clock = clock or ledger.clock
+        self.tally = Tally()
+        self._has_permit = False
+        self._goes_at_once = False
+        self._glances: dict[str, tuple[float, HostState]] = {}
+        self._asked_since_s = ledger.clock.monotonic()
+        self._refused_since_s: dict[str, float] = {}
+
+    def follow(self, rules: Rules) -> None:
+        """React to answers by other rules from now on; may be called from any thread."""
+        self._rules = rules
+
+    @contextmanager
+    def request(self, host: str) -> Iterator[Ticket]:
+        """Wait for a slot and a permit, hold them during the block, give them back and report.
+
+        Raises
+        ------
+        StoppedError
+            When the worker is asked to stop while it waits.
+        ServerUnavailableError
+            When the server has been away for longer than the run's patience.
+        """
+        ticket = Ticket()
+        try:
+            self._enter(host)
+            try:
+                yield ticket
+            finally:
+                self._count(host, ticket.report)
+        finally:
+            self._leave(host, ticket.report)
+
+    def record(self) -> None:
+        """Write down which requests passed: for who makes a few requests and settles no tasks."""
+        counted = self.tally.counted()
+        if counted:
+            with self._ledger.write() as connection:
+                add_responses(connection, self._worker_id, counted)
+            self.tally.forget(counted)
+
+    def is_down(self, host: str) -> bool:
+        """Whether the server is held for down: what fails now is not the file's fault."""
+        return not self.state(host).breaker.is_closed
+
+    def pause(self, host: str, until_us: int, why: str) -> None:
+        """Let nobody send to `host` before `until_us`."""
+        with self._ledger.write() as connection:
+            known = self._load(connection, host)
+            self._save(connection, host, known, pause(known, until_us, why))
+        self._glances.pop(host, None)
+
+    def state(self, host: str) -> HostState:
+        """What everybody knows of `host`."""
+        with self._ledger.read() as connection:
+            return self._load(connection, host)
+
+    def ask(self, host: str, missed_us: int | None = None) -> Go | Wait:
+        """One decision, in one transaction; with `Go` the worker holds a permit.
+
+        Parameters
+        ----------
+        missed_us : int, optional
+            The slot of an earlier answer that this worker was too late for.
+        """
+        with self._ledger.write() as connection:
+            now = self._clock.now_us()
+            mine = {"worker": self._worker_id, "this_host": host}
+            others, others_here = tuple(self._ledger.send(connection, statements.COUNT_PERMITS, mine).one())
+            known, limits = self._load(connection, host), self._limits_of(host)
+            if missed_us is not None:
+                known = give_back(known, missed_us, limits)
+            state, answer = decide(known, now, others, limits, self._rules.breaker, others_here)
+            if isinstance(answer, Go):
+                self._save(connection, host, known, state)
+                permit = {
+                    "worker": self._worker_id,
+                    "new_host": host,
+                    "now": now,
+                    "new_start_at": answer.at_us,
+                }
+                self._ledger.send(connection, statements.TAKE_PERMIT, permit)
+        self._has_permit = self._has_permit or isinstance(answer, Go)
+        return answer
+
+    def _enter(self, host: str) -> None:
+        self._lose_patience_with_refusals(host)
+        nap_s = FIRST_NAP_S
+        missed_us = None
+        is_full = False
+        while True:
+            self._goes_at_once = self._may_go_at_once(host)
+            if self._goes_at_once:
+                self._sleep(0)
+                return
+            answer = NO_PERMIT if is_full and self._is_full(host) else self.ask(host, missed_us)
+            missed_us = None
+            is_full = isinstance(answer, Wait) and answer.until_us is None
+            if isinstance(answer, Go):
+                if self._reaches(answer.at_us, host):
+                    return
+                missed_us = answer.at_us
+            elif answer.until_us is None:
+                if nap_s >= LONGEST_NAP_S:
+                    self._before_long_wait()
+                self._sleep(nap_s * self._uniform(0.5, 1.5))
+                nap_s = min(nap_s * 2, LONGEST_NAP_S)
+            else:
+                self._lose_patience(host)
+                self._before_long_wait()
+                pause_s = (answer.until_us - self._clock.now_us()) / 1e6
+                self._sleep(min(pause_s, LONGEST_PAUSED_NAP_S))
+
+    def _is_full(self, host: str) -> bool:
+        """Whether others still have all permits: a look, which costs a small part of asking and holds up nobody."""
+        mine = {"worker": self._worker_id, "this_host": host}
+        return self._limits_of(host).are_reached(self._ledger.look(statements.COUNT_PERMITS, mine), 0)
+
+    def _reaches(self, slot_us: int, host: str) -> bool:
+        """Sleep until the slot; False where it was missed, or where a pause has begun in the meantime."""
+        wait_s = (slot_us - self._clock.now_us()) / 1e6
+        if wait_s > LAST_LOOK_S:
+            self._sleep(wait_s - LAST_LOOK_S)
+            if self.state(host).paused_until > self._clock.now_us():
+                return False
+        self._sleep(min((slot_us - self._clock.now_us()) / 1e6, LAST_LOOK_S))
+        limits = self._limits_of(host)
+        return limits.are_none or self._clock.now_us() <= slot_us + limits.tolerance_us
+
+    def _lose_patience(self, host: str) -> None:
+        """Give up when the server has been away for too long while this worker wanted something of it."""
+        since_us = self.state(host).breaker.open_since
+        asked_us = (self._clock.monotonic() - self._asked_since_s) * 1e6
+        away_us = min(self._clock.now_us() - since_us, asked_us)
+        if since_us and away_us > self._rules.breaker.patience_us:
+            raise ServerUnavailableError(
+                f"{host} has not been available for {away_us / 60e6:.0f} minutes.",
+                "Nothing is lost. Go on later with: midasdl resume",
+            )
+
+    def _lose_patience_with_refusals(self, host: str) -> None:
+        """Give up when the server has done nothing but ask this worker to wait, for too long."""
+        now_s = self._clock.monotonic()
+        refused_s = now_s - self._refused_since_s.get(host, now_s)
+        if refused_s * 1e6 > self._rules.breaker.patience_us:
+            raise ServerUnavailableError(
+                f"{host} has refused every request for {refused_s / 60:.0f} minutes: it is asked too much.",
+                "Nothing is lost. Go on later with: midasdl resume",
+            )
+
+    def _count_refusals(self, host: str, report: Report) -> None:
+        """Remember since when the server has answered this worker with nothing but the wish to be left alone."""
+        if report.asks_to_wait:
+            self._refused_since_s.setdefault(host, self._clock.monotonic())
+        else:
+            self._refused_since_s.pop(host, None)
+
+    def _may_go_at_once(self, host: str) -> bool:
+        """Without limits, and as long as all is well, nobody has to ask."""
+        if not self._limits_of(host).are_none:
+            return False
+        now_s = self._clock.monotonic()
+        looked_at_s, state = self._glances.get(host, (-GLANCE_EVERY_S, UNKNOWN))
+        if now_s >= looked_at_s + GLANCE_EVERY_S:
+            state = self.state(host)
+            self._glances[host] = (now_s, state)
+        return state.is_well(self._clock.now_us())
+
+    def _leave(self, host: str, report: Report | None) -> None:
+        """Give the permit back and fold the report in; without limits good news can be left untold."""
+        told = None if report is None or report.is_only_counted else report
+        if told is not None:
+            self._count_refusals(host, told)
+        if not self._has_permit and (told is None or self._may_stay_untold(host, told)):
+            return
+        with self._ledger.write() as connection:
+            connection.execute(statements.RETURN_PERMITS, {"workers": [self._worker_id]})
+            if told is not None:
+                now = self._clock.now_us()
+                known = self._load(connection, host)
+                state = fold(known, told, now, self._rules, self._uniform)
+                self._save(connection, host, known, state, told.outcome)
+        self._has_permit = False
+        self._glances.pop(host, None)
+
+    def _may_stay_untold(self, host: str, report: Report) -> bool:
+        """Whether nobody has to hear of an answer: there are no limits, and it is good news where no trouble is."""
+        state = self._glances.get(host, (0.0, UNKNOWN))[1]
+        return self._goes_at_once and not report.is_error and state.is_calm
+
+    def _count(self, host: str, report: Report | None) -> None:
+        """Count a request that was made, whatever became of it."""
+        if report is None:
+            self.tally.count(host, UNTOLD, None)
+        else:
+            self.tally.count(host, report.outcome, report.latency_us)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._clock.wait(seconds):
+            raise StoppedError("The worker was asked to stop.")
+
+    def _load(self, connection: Connection, host: str) -> HostState:
+        row = self._ledger.send(connection, statements.POLITENESS_OF, {"this_host": host}).mappings().first()
+        return HostState() if row is None else state_from_row(row)
+
+    def _save(
+        self,
+        connection: Connection,
+        host: str,
+        known: HostState,
+        state: HostState,
+        outcome: str | None = None,
+    ) -> None:
+        """Replace a host's row, and keep what has changed for people."""
+        values = {f"new_{name}": value for name, value in row_from_state(state).items()}
+        self._ledger.send(connection, statements.SAVE_POLITENESS, {"new_host": host, **values})
+        now = self._clock.now_us()
+        for step in steps(known, state, now, outcome):
+            changed = {f"new_{name}": value for name, value in asdict(step).items()}
+            connection.execute(health_statements.RECORD_STEP, {"new_host": host, "now": now, **changed})
+
+
+OWN = tuple(item.name for item in fields(HostState) if item.name not in {"breaker", "throttle"})
+OF_BREAKER = tuple(item.name for item in fields(Breaker))
+OF_THROTTLE = tuple(item.name for item in fields(Throttle))
+COLUMNS = (*OWN, *(f"breaker_{name}" for name in OF_BREAKER), *(f"throttle_{name}" for name in OF_THROTTLE))
+VALUES = attrgetter(
+    *OWN, *(f"breaker.{name}" for name in OF_BREAKER), *(f"throttle.{name}" for name in OF_THROTTLE)
+)
+
+
+def state_from_row(row: RowMapping) -> HostState:
+    """The columns of a host's row, put together; those of breaker and throttle carry their names in front."""
+    breaker = Breaker(**{name: row[f"breaker_{name}"] for name in OF_BREAKER})
+    throttle = Throttle(**{name: row[f"throttle_{name}"] for name in OF_THROTTLE})
+    return HostState(**{name: row[name] for name in OWN}, breaker=breaker, throttle=throttle)
+
+
+def row_from_state(state: HostState) -> dict[str, Any]:
+    """The columns of a host's row."""
+    return dict(zip(COLUMNS, VALUES(state), strict=True))
