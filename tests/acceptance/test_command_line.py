@@ -1,0 +1,175 @@
+"""U1, U3, W6: the command explains itself, to people and to programs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from midasdl.cli.main import COMMANDS
+from midasdl.errors import ExitCode
+from tests.acceptance.conftest import JobOnTrial
+from tests.support.command import Command
+
+
+def test_without_arguments_four_steps_lead_to_a_first_download(command: Command) -> None:
+    """U1."""
+    told = command().out
+
+    assert re.findall(r"^ +(\d)  ", told, re.MULTILINE) == ["1", "2", "3", "4"]
+    assert all(
+        word in told for word in ("midasdl auth setup", "midasdl init", "midasdl run", "midasdl resume")
+    )
+    assert max(map(len, told.splitlines())) <= 80, "it would be broken within words"
+
+
+def test_help_documents_every_exit_code(command: Command) -> None:
+    """W6."""
+    told = command("--help").out
+
+    assert {int(code) for code in re.findall(r"\b(\d+)\b", told.split("exit codes:")[1])} == set(
+        map(int, ExitCode)
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_examples_in_its_help(command: Command, name: str) -> None:
+    """U1: each example begins with the command itself, or feeds it."""
+    told = command(name, "--help").out
+
+    assert f"midasdl {name}" in told.split("examples:")[1] or "midasdl --ledger" in told.split("examples:")[1]
+
+
+def test_json_makes_stdout_machine_readable_on_every_command(job: JobOnTrial) -> None:
+    """U3: lines with a schema version and a kind, before or after the command."""
+    runs = [
+        job.command("--json", "init", str(job.manifest), "--dest", "data-root"),
+        job.command("run", "--json"),
+        job.command("resume", "--json"),
+        job.command("status", "--json"),
+        job.command("retry", "--json"),
+        job.command("doctor", "--json"),
+        job.command("sql", "SELECT 1 AS one", "--json"),
+    ]
+
+    assert [ended.records[0]["kind"] for ended in runs] == [
+        "init",
+        "run",
+        "run",
+        "status",
+        "retry",
+        "finding",
+        "row",
+    ]
+    assert {record["schema"] for ended in runs for record in ended.records} == {1}
+    assert runs[1].record("run")["done"] == runs[0].record("init")["tasks"]
+
+
+def test_errors_are_records_too(command: Command) -> None:
+    """U3: a program reads what happened from stdout, a person from stderr."""
+    ended = command("--json", "run", code=6)
+
+    assert ended.record("error")["exit_code"] == 6
+    assert "midasdl init" in ended.record("error")["hint"]
+    assert "midasdl init" in ended.err
+
+
+def test_the_ledger_can_be_named_by_option_or_environment(job: JobOnTrial) -> None:
+    """--ledger beats MIDASDL_LEDGER beats progress.db."""
+    named = job.command.with_environment(MIDASDL_LEDGER="from-environment.db")
+    manifest = str(job.manifest)
+
+    named("init", manifest)
+    named("--ledger", "from-option.db", "init", manifest)
+    job.command("init", manifest)
+
+    assert sorted(path.name for path in job.folder.glob("*.db")) == [
+        "from-environment.db",
+        "from-option.db",
+        "progress.db",
+    ]
+
+
+def test_a_configuration_file_is_read_and_the_environment_beats_it(job: JobOnTrial) -> None:
+    """F3: command line > environment > file > default, seen in the number of workers."""
+    job.init()
+    (job.folder / "slow.toml").write_text("[performance.workers]\ncount = 2\n")
+    workers = "SELECT count(*) FROM worker WHERE role = 'worker' AND run_id = (SELECT max(id) FROM run)"
+    requeue = "UPDATE task SET state = 'pending'"
+    seen = []
+    for command, words in [
+        (job.command, ["--config", "slow.toml", "run"]),
+        (job.with_settings(workers__count=3).command, ["--config", "slow.toml", "run"]),
+        (job.with_settings(workers__count=3).command, ["--config", "slow.toml", "run", "--workers", "1"]),
+        (job.command, ["run"]),
+    ]:
+        command(*words)
+        seen.append(job.one(workers))
+        job.change(requeue)
+
+    assert seen == [2, 3, 1, 4]
+
+
+def test_doctor_tells_what_is_wrong(job: JobOnTrial) -> None:
+    """L9: SQLite, journal mode, file system, credentials and limits; exit 1 if something is broken."""
+    job.init()
+    (job.folder / ".env").write_text("X=1")
+
+    well = job.command("doctor")
+    job.ledger.write_text("not a database any more")
+    ill = job.command("doctor", code=1)
+
+    assert "WAL is safe" in well.out or "rollback journal" in well.out
+    assert "journal mode" in well.out
+    assert "chmod 600 .env" in well.out
+    assert "no limit of requests" in well.out
+    assert "rain-or-shine" not in well.out
+    assert "problem  ledger" in ill.out
+
+
+def test_the_heavy_libraries_are_loaded_by_those_who_use_them() -> None:
+    """`midasdl --help` imports neither SQLAlchemy nor requests nor rich."""
+    program = (
+        "import sys\nfrom midasdl.cli.main import build_parser\nbuild_parser()\n"
+        "print(sorted({'sqlalchemy', 'requests', 'rich', 'pydantic', 'alembic', 'psutil'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_suggested_commands_name_the_ledger_that_was_named(job: JobOnTrial) -> None:
+    """U1: what is printed works as it stands."""
+    told = job.command("--ledger", "other.db", "init", str(job.manifest)).out
+
+    assert "midasdl --ledger other.db run" in told
+
+
+def test_the_configuration_that_is_named_beats_what_a_run_recorded(job: JobOnTrial) -> None:
+    """F3 W2: resume takes up the recorded settings, unless a person says otherwise."""
+    job.init()
+    job.command("run", "--workers", "2")
+    job.change("UPDATE task SET state = 'pending'")
+    (job.folder / "midasdl.toml").write_text("[performance.workers]\ncount = 3\n")
+
+    job.command("resume", "--config", "midasdl.toml")
+
+    assert job.one("SELECT count(*) FROM worker WHERE role = 'worker' AND run_id = 2") == 3
+
+
+def test_two_queries_at_once_are_declined(job: JobOnTrial) -> None:
+    """L7 U1: exit 2, one sentence."""
+    job.init()
+
+    assert "One query at a time" in job.command("sql", "SELECT 1; SELECT 2", code=2).err
+
+
+def test_a_run_that_was_not_let_in_is_recorded_as_such(job: JobOnTrial) -> None:
+    """W6: the ledger holds the exit code that the shell saw."""
+    job.init()
+
+    job.command.with_environment(CEDA_PASSWORD="wrong")("run", code=3)
+
+    assert job.rows("SELECT exit_code FROM runs") == [(3,)]

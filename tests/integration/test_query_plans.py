@@ -1,0 +1,224 @@
+"""Promises about what the ledger costs: partial indexes serve, and work is bounded (L2, L4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.expression import Executable
+
+from midasdl.ledger import overview, reading_statements, statements
+from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.outcomes import Failed, Finished, Postponed, Released
+from midasdl.ledger.overview import Overview
+from midasdl.ledger.tasks import TaskQueue
+from midasdl.models import ErrorClass
+
+DONE, PENDING = 30_000, 2_000
+ME = 1
+
+FILL = f"""
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {DONE + PENDING})
+INSERT INTO task (id, md5, state, claim_no, not_before, attempts, manifest_id, first_claimed_at, finished_at)
+SELECT i, printf('%032x', i), iif(i <= {DONE}, 'done', 'pending'), i <= {DONE}, 0, 0, 1, iif(i <= {DONE}, 1, NULL),
+       iif(i <= {DONE}, 1, NULL) FROM n
+"""
+FILL_PATHS = """
+INSERT INTO destination (path, task_id, kind, manifest_id, line_no) SELECT md5, id, 'other', 1, id FROM task
+"""
+
+
+@pytest.fixture
+def busy(ledger: Ledger, load: Callable[..., Any]) -> Ledger:
+    """A ledger in the middle of a run: most tasks done, some claimed, failed and waiting."""
+    load("f" * 32 + "  first")
+    with ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM destination")
+        connection.exec_driver_sql("DELETE FROM task")
+        connection.exec_driver_sql(FILL)
+        connection.exec_driver_sql(FILL_PATHS)
+    return ledger
+
+
+@pytest.fixture
+def sent(busy: Ledger) -> Iterator[list[tuple[str, Any]]]:
+    """Every statement of a worker's life as it was really sent, with its parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def keep(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(busy._engine, "before_cursor_execute", keep)
+    yield seen
+    event.remove(busy._engine, "before_cursor_execute", keep)
+
+
+def plan(ledger: Ledger, sql: str, parameters: Any = ()) -> str:
+    with ledger.read() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
+    return "\n".join(row[3] for row in rows)
+
+
+def text_of(statement: Executable) -> str:
+    """As it is sent, with one value in each list."""
+    return re.sub(r"\(__\[POSTCOMPILE_\w+\]\)", "(?)", str(statement.compile(dialect=sqlite.dialect())))
+
+
+def test_nothing_that_workers_send_walks_or_sorts_all_tasks(
+    busy: Ledger, sent: list[tuple[str, Any]]
+) -> None:
+    """L2: every statement of claiming, settling and putting back finds its rows by an index."""
+    queue = TaskQueue(busy)
+    a, b, c, d = queue.settle(ME, [], want=4).claims
+    late = Finished(a, 1, from_cache=False)
+    queue.settle(
+        ME,
+        [
+            late,
+            Failed(b, ErrorClass.CHECKSUM, "wrong"),
+            Postponed(c, 10**18, ErrorClass.TIMEOUT, "slow"),
+            Released(d, "stopped"),
+            late,
+        ],
+        want=PENDING,
+    )
+    queue.settle(2, [], want=1)
+    queue.requeue([ErrorClass.CHECKSUM, ErrorClass.TIMEOUT])
+    with busy.write() as connection:
+        queue.take_back(connection, [ME, 2], "worker died")
+        queue.reopen(connection, [1, 2, 3], "new destination")
+    plans = {
+        sql: plan(busy, sql, parameters) for sql, parameters in list(sent) if not sql.startswith("BEGIN")
+    }
+    assert len(plans) >= 18
+    for sql, steps in plans.items():
+        assert "TEMP B-TREE" not in steps or "FROM destination" in sql, (sql, steps)
+        assert not re.search(r"^SCAN (task|destination|transition)$", steps, re.MULTILINE), (sql, steps)
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (statements.CLAIM, "SEARCH task USING COVERING INDEX task_claimable (not_before<?)"),
+        (statements.COUNT_CLAIMABLE, "SEARCH task USING COVERING INDEX task_claimable (not_before<?)"),
+        (statements.NEXT_RETRY_AT, "SEARCH task USING COVERING INDEX task_claimable"),
+        (statements.FORGET_IMPOSSIBLE_WAITS, "SEARCH task USING INDEX task_claimable (not_before>?)"),
+        (statements.ANY_IN_PROGRESS, "SCAN task USING INDEX task_claimed"),
+        (statements.TAKE_BACK, "SEARCH task USING INDEX task_claimed (worker_id=?)"),
+        (statements.RECORD_TAKEN_BACK, "SEARCH task USING COVERING INDEX task_claimed (worker_id=?)"),
+        (statements.REQUEUE, "SEARCH task USING INDEX task_failed (error_class=?)"),
+        (statements.FINISH, "SEARCH task USING INTEGER PRIMARY KEY (rowid=?)"),
+        (statements.ALIVE, "SCAN worker USING COVERING INDEX worker_alive"),
+    ],
+    ids=[
+        *("CLAIM", "COUNT_CLAIMABLE", "NEXT_RETRY_AT", "FORGET_IMPOSSIBLE_WAITS"),
+        *("ANY_IN_PROGRESS", "TAKE_BACK"),
+        *("RECORD_TAKEN_BACK", "REQUEUE", "FINISH", "ALIVE"),
+    ],
+)
+def test_the_partial_indexes_serve(busy: Ledger, statement: Any, index: str) -> None:
+    """L2: without a sort, and for claims without a look at the table before a task is chosen."""
+    sql = (
+        text_of(statement)
+        if statement is not statements.ALIVE
+        else "SELECT id FROM worker WHERE state = 'alive'"
+    )
+    steps = plan(busy, sql, (None,) * sql.count("?"))
+    assert index in steps, steps
+    assert "TEMP B-TREE" not in steps
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("CLAIM", "pending"),
+        ("COUNT_CLAIMABLE", "pending"),
+        ("NEXT_RETRY_AT", "pending"),
+        ("FORGET_IMPOSSIBLE_WAITS", "pending"),
+        ("ANY_IN_PROGRESS", "in_progress"),
+        ("FINISH", "in_progress"),
+        ("FAIL", "in_progress"),
+        ("POSTPONE", "in_progress"),
+        ("RELEASE", "in_progress"),
+        ("TAKE_BACK", "in_progress"),
+        ("REQUEUE", "failed"),
+        ("MAYBE_GONE", "alive"),
+    ],
+)
+def test_the_state_is_a_literal_in_the_statement(name: str, state: str) -> None:
+    """L2: a bound parameter could not be matched with the condition of a partial index."""
+    sql = text_of(getattr(statements, name))
+    assert re.search(rf"\bstate = '{state}'", sql)
+    assert not re.search(r"\bstate (=|IN) \(?\?", sql.partition("WHERE")[2])
+
+
+def steps_of(ledger: Ledger, work: Callable[[], Any]) -> int:
+    """Instructions of SQLite's machine, in hundreds."""
+    hundreds = 0
+
+    def count() -> int:
+        nonlocal hundreds
+        hundreds += 1
+        return 0
+
+    with ledger._engine.connect() as connection:
+        dbapi: Any = connection.connection.dbapi_connection
+    dbapi.set_progress_handler(count, 100)
+    work()
+    dbapi.set_progress_handler(None, 100)
+    return hundreds
+
+
+def test_a_claim_costs_the_same_however_many_tasks_there_are(busy: Ledger) -> None:
+    """L2: neither finished tasks nor pending ones beyond what is asked for are visited."""
+    queue = TaskQueue(busy)
+    counted = steps_of(busy, lambda: queue.settle(ME, [], want=16, share_among=8))
+    assert 0 < counted < 100
+    with busy.read() as connection:
+        parameters = {"now": 1, "how_many": 5}
+        counted = steps_of(busy, lambda: connection.execute(statements.COUNT_CLAIMABLE, parameters).all())
+    assert counted < 10
+
+
+def test_an_empty_queue_costs_nothing_to_ask(busy: Ledger) -> None:
+    """L4: workers that wait for the last ones do not walk over everything that is done."""
+    with busy.write() as connection:
+        connection.exec_driver_sql("UPDATE task SET state = 'done'")
+    queue = TaskQueue(busy)
+    assert steps_of(busy, lambda: queue.settle(ME, [], want=16, share_among=8)) < 10
+
+
+@pytest.mark.parametrize("view", ["history", "time_in_state"])
+def test_the_history_of_one_task_is_found_without_reading_that_of_all(busy: Ledger, view: str) -> None:
+    """L6: looking at a task while a run is on is cheap, however long the ledger."""
+    with busy.read() as connection:
+        query = f"SELECT * FROM {view} WHERE task_id = 77"
+        assert steps_of(busy, lambda: connection.exec_driver_sql(query).all()) < 20
+
+
+def test_what_resume_asks_of_a_large_ledger_is_answered_without_sorting_it(
+    busy: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 7: counts come from indexes, sizes from a sample; what is unfinished is exact all the same."""
+    monkeypatch.setattr(overview, "ENOUGH_TASKS", 5_000)
+    with busy.write() as connection:
+        connection.exec_driver_sql("UPDATE task SET size_bytes = 100 WHERE state = 'done'")
+        connection.exec_driver_sql("UPDATE task SET state = 'in_progress', worker_id = 1 WHERE id = 30001")
+        connection.exec_driver_sql("UPDATE task SET state = 'failed' WHERE id = 30002")
+
+    [sizes] = Overview(busy).sizes()
+    counts = Overview(busy).counts()
+
+    assert (counts.done, counts.pending, counts.in_progress, counts.failed) == (DONE, PENDING - 2, 1, 1)
+    assert (counts.tasks, counts.files, counts.bytes_done) == (DONE + PENDING, DONE + PENDING, 100 * DONE)
+    assert sizes.unfinished == PENDING - 1
+    assert sizes.bytes_done == 100 * sizes.done
+    assert DONE // 10 < sizes.done < DONE // 4
+    for statement in (reading_statements.COUNT_PENDING, reading_statements.COUNT_CLAIMED):
+        assert "USING COVERING INDEX task_claim" in plan(busy, text_of(statement))
+    steps = plan(busy, text_of(reading_statements.UNFINISHED_GROUPS))
+    assert not re.search(r"^SCAN task$", steps, re.MULTILINE), steps

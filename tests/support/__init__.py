@@ -1,0 +1,1 @@
+"""What tests share: clocks, archives, the command as a user runs it."""

@@ -1,0 +1,42 @@
+"""P1: what a worker tells, and what need not be told."""
+
+from __future__ import annotations
+
+from multiprocessing import Pipe
+
+from midasdl.channel import Bye, Channel, News
+from midasdl.progress.events import CacheHit, DownloadCompleted, DownloadStarted, Event
+
+STARTED = [DownloadStarted(number, f"data/{number}.csv") for number in range(200)]
+COMPLETED = [DownloadCompleted(number, f"data/{number}.csv", 10, 1_000, 1) for number in range(200)]
+HIT = CacheHit(7, "data/7.csv", 10, 1)
+
+
+def told(*events: Event, buffer_size: int = 100) -> list[Event]:
+    """What arrives of some events that are posted within one message."""
+    here, there = Pipe(duplex=False)
+    channel = Channel(there, buffer_size)
+    for event in events:
+        channel.post(event)
+    channel.close(Bye(None))
+    news = here.recv()
+    assert isinstance(news, News)
+    assert here.recv() == Bye(None)
+    here.close()
+    return list(news.events)
+
+
+def test_p1_a_start_whose_end_is_told_too_is_left_out_and_one_that_is_open_is_told() -> None:
+    pairs = [event for pair in zip(STARTED[:3], COMPLETED[:3], strict=True) for event in pair]
+    assert told(*pairs, STARTED[3]) == [*COMPLETED[:3], STARTED[3]]
+
+
+def test_p1_only_the_start_of_the_same_file_is_left_out() -> None:
+    assert told(STARTED[0], HIT, COMPLETED[0]) == [STARTED[0], HIT, COMPLETED[0]]
+    assert told(STARTED[1], COMPLETED[0]) == [STARTED[1], COMPLETED[0]]
+    assert told(COMPLETED[0]) == [COMPLETED[0]]
+
+
+def test_p1_a_full_buffer_drops_the_oldest() -> None:
+    pairs = [event for pair in zip(STARTED, COMPLETED, strict=True) for event in pair]
+    assert told(*pairs, buffer_size=100) == COMPLETED[100:]
