@@ -89,6 +89,11 @@ class Job:
         if self._coordinator is not None:
             self._coordinator.stop(exit_code)
 
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stop is not None
+
     def prepare(self, *, retry_failed: bool = False) -> Prepared:
         """Take back what dead processes held, see that the data root has room and can be written, and count.
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TextIO, cast
 
 from rich.console import Console
 
-from midasdl.cli.output import Output, let_go
+from midasdl.cli.output import Output, let_go, to_stderr, write_through
 from midasdl.cli.picture import picture, symbols_for
 from midasdl.cli.plain import Lines, Records
 from midasdl.cli.region import Region
@@ -23,6 +25,12 @@ DRAW_EVERY_S = 0.25
 
 SAME_NOTE_S = 60.0
 """Several workers meet the same trouble: it is told once."""
+
+NOTES_HELD = 10_000
+"""Notes that wait for whoever reads; what comes on top is left out."""
+
+SHOWN_HELD = NOTES_HELD + 2
+"""With the picture, of which only the newest waits, and the leave."""
 
 
 class Mode(StrEnum):
@@ -40,6 +48,27 @@ class Shower(Protocol):
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how things stand; called a few times a second."""
+
+
+class Hand(Protocol):
+    """Who does what is to be shown: at once, or in a thread of its own (`midasdl.metrics.aside.Aside`)."""
+
+    @property
+    def held(self) -> int:
+        """How much waits."""
+
+    def post(self, item: Callable[[], object], /) -> None:
+        """Do this, soon."""
+
+
+class AtOnce:
+    """Does everything in the thread that asks for it."""
+
+    held = 0
+
+    def post(self, item: Callable[[], object], /) -> None:
+        """Do it."""
+        item()
 
 
 class Bar:
@@ -80,8 +109,9 @@ class Bar:
         """A terminal that is gone takes nothing, and the run goes on; what it has no characters for becomes ``?``."""
         encoding = self._console.encoding
         try:
-            self._console.file.write(text.encode(encoding, "replace").decode(encoding))
-            self._console.file.flush()
+            write_through(
+                text.encode(encoding, "replace").decode(encoding), cast("TextIO", self._console.file)
+            )
         except OSError:
             let_go(sys.stderr)
 
@@ -92,15 +122,28 @@ class Display:
     Parameters
     ----------
     output : Output
-        Where lines and records go, and notes while there is no bar.
+        Where lines and records go. During the block its notes come through the display.
     mode : Mode
         `Mode.AUTO`: a bar on a terminal, lines elsewhere, nothing where the user wants none or a program reads.
+    hand : Hand
+        Whoever reads may hang (a full pipe, Ctrl-S): a run lets an `Aside` do the writing, so that it never waits
+        for that (invariant I8). Everything that is shown goes through the same hand, in its order.
     """
 
-    def __init__(self, output: Output, mode: Mode, clock: Clock, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        output: Output,
+        mode: Mode,
+        clock: Clock,
+        console: Console | None = None,
+        hand: Hand | None = None,
+    ) -> None:
         self._output = output
         self._clock = clock
+        self._hand: Hand = hand or AtOnce()
         self._noted: dict[str, float] = {}
+        self._newest: Snapshot | None = None
+        self._newest_waits = False
         console = console or Console(stderr=True, force_terminal=True if mode is Mode.BAR else None)
         self._bar: Bar | None = None
         self._shower: Shower | None = None
@@ -108,22 +151,21 @@ class Display:
             case Mode.BAR:
                 self._shower = self._bar = Bar(console, clock)
             case Mode.LOG:
-                self._shower = Lines(output.line, clock)
+                self._shower = Lines(to_stderr, clock)
             case Mode.JSON:
                 self._shower = Records(output.record, clock)
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._output.divert(self._bar.note)
+        self._output.divert(self._note)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._output.divert(None)
         if self._bar is not None:
             with suppress(Exception):
-                self._bar.leave()
+                self._hand.post(self._bar.leave)
+        self._output.divert(None)
 
     def follow(self, event: Event) -> None:
         """Take in one message of a worker."""
@@ -135,8 +177,21 @@ class Display:
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how things stand; called a few times a second."""
-        if self._shower is not None:
-            self._shower.show(snapshot)
+        if self._shower is None:
+            return
+        self._newest = snapshot
+        if not self._newest_waits:
+            self._newest_waits = True
+            self._hand.post(partial(self._show_newest, self._shower))
+
+    def _show_newest(self, shower: Shower) -> None:
+        self._newest_waits = False
+        if self._newest is not None:
+            shower.show(self._newest)
+
+    def _note(self, text: str) -> None:
+        if self._hand.held < NOTES_HELD:
+            self._hand.post(partial(to_stderr if self._bar is None else self._bar.note, text))
 
     def _note_once(self, text: str) -> None:
         now_s = self._clock.monotonic()

@@ -25,6 +25,9 @@ UNKNOWN_COLUMNS = 80
 NOBODY_THERE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF})
 """How the system says that the reader, or the terminal, is gone."""
 
+NO_FILE = -1
+"""The descriptor of a stream in memory."""
+
 NAMES_THE_LEDGER = re.compile(r"\bmidasdl (?=(?:init|run|resume|retry|status|verify|adopt|report|sql)\b)")
 """Suggestions of commands that work on a ledger."""
 
@@ -50,7 +53,7 @@ def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
     if stream is None:
         return False
     try:
-        print(textwrap.indent(_to_fit(text, stream, len(indent)), indent), file=stream, flush=True)
+        write_through(textwrap.indent(_to_fit(text, stream, len(indent)), indent) + "\n", stream)
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:
@@ -59,6 +62,31 @@ def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
             ) from None
         return False
     return True
+
+
+def write_through(text: str, stream: TextIO) -> None:
+    """Write past the stream's buffer, whose lock nobody may hold while a reader hangs.
+
+    Whoever starts a process flushes the streams first, and so does the interpreter at its end: they would wait for
+    that lock, and no signal could reach them.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    stream.flush()
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        descriptor = NO_FILE
+    if descriptor == NO_FILE or os.linesep != "\n":
+        stream.write(text)
+        stream.flush()
+        return
+    rest = memoryview(text.encode(stream.encoding, stream.errors or "strict"))
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _to_fit(text: str, stream: TextIO, margin: int) -> str:
@@ -72,7 +100,8 @@ def _to_fit(text: str, stream: TextIO, margin: int) -> str:
     return wrapped(text, columns - margin)
 
 
-def _to_stderr(text: str) -> None:
+def to_stderr(text: str) -> None:
+    """Print a line there; where nobody reads it, it is left out."""
     put(text, sys.stderr)
 
 
@@ -121,6 +150,7 @@ class Output:
         self.quiet = quiet
         self.verbose = verbose
         self.is_read = True
+        self._is_silent = False
 
     @property
     def shows_progress(self) -> bool:
@@ -134,12 +164,12 @@ class Output:
 
     def note(self, text: str) -> None:
         """Something by the way, on stderr; left out when quiet."""
-        if not self.quiet:
-            self.line(text)
+        if not self.quiet and not self._is_silent:
+            (self._notes_go_to or to_stderr)(text)
 
-    def line(self, text: str) -> None:
-        """A line of progress on stderr, wanted by whoever asked for it."""
-        (self._notes_go_to or _to_stderr)(text)
+    def fall_silent(self) -> None:
+        """Say nothing more: somebody who does not read holds the stream."""
+        self._is_silent = True
 
     def divert(self, to: Callable[[str], None] | None) -> None:
         """From now on notes go there, where a display has the terminal; None: to stderr as ever."""
@@ -157,10 +187,13 @@ class Output:
             self._result(json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **facts}, default=str))
 
     def _result(self, line: str) -> None:
-        self.is_read = put(line, sys.stdout) and self.is_read
+        if not self._is_silent:
+            self.is_read = put(line, sys.stdout) and self.is_read
 
     def error(self, error: MidasdlError) -> None:
         """What happened, why, and what helps, on stderr."""
+        if self._is_silent:
+            return
         put(f"midasdl: {error.message}", sys.stderr)
         if error.hint:
             put(self._with_ledger(error.hint), sys.stderr, indent="  ")

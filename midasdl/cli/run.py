@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode
 
 if TYPE_CHECKING:
-    from midasdl.job import Prepared
+    from midasdl.job import Job, Prepared
+    from midasdl.metrics.aside import Aside
 
 EXAMPLES = """examples:
   midasdl run
@@ -34,6 +36,9 @@ left ends with exit code 1, and 'midasdl resume' goes on. How fast requests foll
 an option; 'midasdl config show --origin' lists them all:
   MIDASDL_PERFORMANCE__CEDA_CLIENT__MIN_REQUEST_SPACING_MS=200 midasdl run
 """
+
+READER_PATIENCE_S = 1.0
+"""At the end of a run, whoever takes nothing for so long is taken for somebody who hangs."""
 
 
 def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
@@ -117,13 +122,14 @@ def run_job(
     from midasdl.ceda.credentials import Credentials
     from midasdl.cli.adopt import fill
     from midasdl.cli.consent import require_consent
-    from midasdl.cli.display import Display, Mode
+    from midasdl.cli.display import SHOWN_HELD, Display, Mode
     from midasdl.cli.signals import stopping_on_signals
     from midasdl.cli.summary import tell_result
     from midasdl.job import Job
     from midasdl.ledger.ledger import Ledger
     from midasdl.ledger.overview import Overview
     from midasdl.ledger.reading import LedgerReader
+    from midasdl.metrics.aside import Aside
     from midasdl.metrics.observatory import Observatory
     from midasdl.progress.audience import Audience
     from midasdl.progress.lookout import Lookout
@@ -141,24 +147,18 @@ def run_job(
             if stopped_by is not None:
                 output.say("Go on with the same command.")
                 return ExitCode(stopped_by)
-        with stopping_on_signals(job, ledger.patience):
+        hand: Aside[Callable[[], object]] = Aside("display", _do, SHOWN_HELD)
+        with _waiting_for_readers(hand, job, output), stopping_on_signals(job, ledger.patience):
             prepared = job.prepare(retry_failed=options.retry_failed)
-            recovered, counts = prepared.recovered, prepared.counts
-            if recovered.tasks:
-                output.note(
-                    f"Recovered {plural(recovered.tasks, 'claim')} of {plural(recovered.workers, 'process')} that "
-                    "ended without a word."
-                )
-            if counts.unfinished:
-                output.note(_room_line(prepared))
-            display = Display(output, mode, ledger.clock)
+            _tell_prepared(output, prepared)
+            display = Display(output, mode, ledger.clock, hand=hand)
             lookout = Lookout(LedgerReader(ledger).read, ledger.clock)
-            started_s = ledger.clock.monotonic()
+            counts, started_s = prepared.counts, ledger.clock.monotonic()
             tracker = Tracker(counts.tasks, counts.done, counts.failed, started_s, counts.files)
             first = tracker.snapshot(started_s)
             observatory = Observatory(ledger, settings, job.data_root, first, output.note)
             audience = Audience(tracker, [display, observatory], ledger.clock, lookout.take)
-            with observatory, display:
+            with display, observatory:
                 with lookout:
                     audience.tick(0)
                     result = job.run(lambda: Credentials.from_environment(environment()), audience, limits)
@@ -166,6 +166,38 @@ def run_job(
                 observatory.ended(result.exit_code, snapshot)
         tell_result(output, result, snapshot, Overview(ledger), job.data_root)
     return result.exit_code
+
+
+@contextmanager
+def _waiting_for_readers(hand: Aside[Callable[[], object]], job: Job, output: Output) -> Iterator[None]:
+    """When the run is over, let whoever reads have the rest; whoever was asked to stop waits for nobody.
+
+    Until the reader goes on, nothing else could be said either; a signal ends the waiting.
+    """
+    try:
+        yield
+    finally:
+        if not hand.close(READER_PATIENCE_S):
+            if job.is_asked_to_stop:
+                output.fall_silent()
+            else:
+                hand.wait()
+
+
+def _do(act: Callable[[], object]) -> None:
+    act()
+
+
+def _tell_prepared(output: Output, prepared: Prepared) -> None:
+    """What was taken back, and whether there is room for what is to come."""
+    recovered = prepared.recovered
+    if recovered.tasks:
+        output.note(
+            f"Recovered {plural(recovered.tasks, 'claim')} of {plural(recovered.workers, 'process')} that ended "
+            "without a word."
+        )
+    if prepared.counts.unfinished:
+        output.note(_room_line(prepared))
 
 
 def _room_line(prepared: Prepared) -> str:

@@ -83,6 +83,10 @@ class Aside(Generic[Item]):
                 break
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """After `close`: wait for whatever hangs, however long; a signal's handler may raise out of it."""
+        self._thread.join()
+
     def _run(self) -> None:
         while True:
             self._wake.wait()

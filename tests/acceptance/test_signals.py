@@ -8,16 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from midasdl.simulator import Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
-from tests.support.command import is_gone, kill_group
+from tests.support.background import eventually, started
+from tests.support.command import is_gone
 from tests.support.soaks import in_soaks
 from tests.support.terminal import Terminal
 
@@ -26,23 +26,6 @@ SLOW = Fault("stall", route="download", seconds=60, times=None)
 CLAIMED = "SELECT count(*) FROM task WHERE state = 'in_progress'"
 SIGNING_IN = "SELECT count(*) FROM worker WHERE name = 'sign-in' AND state = 'alive'"
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
-
-
-@contextmanager
-def started(job: JobOnTrial, *words: str, **popen: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command in the background; nothing of it outlives the block."""
-    process = job.command.start(*words, **popen)
-    try:
-        yield process
-    finally:
-        kill_group(process)
-
-
-def eventually(is_so: Callable[[], Any], within_s: float = 30.0) -> None:
-    until_s = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < until_s, "it never came to be so"
-        time.sleep(0.02)
 
 
 def require_that_all_is_given_back(job: JobOnTrial) -> None:
@@ -122,7 +105,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_leaves_nobody(job_on: JobOn, sma
     """W4 I7: within a second, without orphans; what was claimed comes back with the next run."""
     job = job_on(small_archive, faults=[Fault("stall", route="download", seconds=60, times=2)])
     job.init()
-    with started(job, "run", "--workers", "2") as process:
+    with started(job.command, "run", "--workers", "2") as process:
         eventually(lambda: job.one(CLAIMED) >= 2)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -183,7 +166,7 @@ def test_whoever_waits_hears_the_wish_to_stop(job_on: JobOn, small_archive: Arch
     job = job_on(small_archive, faults={"pause": [wait], "token": [stall], "lock": [SLOW]}[why])
     job.init()
     with (
-        started(job, "run", "--workers", "2") as process,
+        started(job.command, "run", "--workers", "2") as process,
         closing(sqlite3.connect(job.ledger, isolation_level=None, timeout=30)) as shell,
     ):
         eventually(lambda: job.one(SIGNING_IN if why == "token" else CLAIMED) > 0)
@@ -259,7 +242,7 @@ def test_a_run_that_is_suspended_goes_on_where_it_was(job_on: JobOn, small_archi
     """W4 W1: after Ctrl-Z and fg no worker is taken for dead, and no file is fetched twice."""
     job = job_on(small_archive, first_byte_delay_s=0.05)
     job.init()
-    with started(job, "run", "--workers", "2", "--json") as process:
+    with started(job.command, "run", "--workers", "2", "--json") as process:
         eventually(lambda: len(job.downloads) > 5)
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(0.5)
@@ -284,7 +267,7 @@ def test_a_run_whose_reader_is_gone_ends_with_its_own_exit_code(
     """W4 W6 I8: `midasdl run | head -1`: the job matters, not its words."""
     job = job_on(small_archive, first_byte_delay_s=0.01)
     job.init()
-    with started(job, "run", "-v") as process:
+    with started(job.command, "run", "-v") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -309,7 +292,7 @@ def test_a_run_whose_reader_is_gone_ends_with_its_own_exit_code(
 def test_a_reader_that_has_seen_enough_is_no_error(job: JobOnTrial, words: list[str]) -> None:
     """W4 U1: `midasdl sql … | head -1`: not a word on stderr."""
     job.init()
-    with started(job, *words) as process:
+    with started(job.command, *words) as process:
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
@@ -320,9 +303,9 @@ def test_a_watch_that_nobody_reads_any_more_ends(job_on: JobOn, small_archive: A
     """W4 P6: `midasdl status --watch --json | head -1` does not stay behind; the run that it watched does."""
     job = job_on(small_archive, first_byte_delay_s=0.3)
     job.init()
-    with started(job, "run", "--workers", "1") as run:
+    with started(job.command, "run", "--workers", "1") as run:
         eventually(lambda: len(job.downloads) > 1)
-        with started(job, "status", "--watch", "--json") as watch:
+        with started(job.command, "status", "--watch", "--json") as watch:
             assert watch.stdout is not None
             assert watch.stdout.readline()
             watch.stdout.close()
@@ -372,7 +355,7 @@ def test_a_load_that_is_interrupted_leaves_nothing_half_loaded(
 def test_a_query_without_an_end_is_ended_by_ctrl_c(job: JobOnTrial) -> None:
     """W4 L7: also while SQLite computes."""
     job.init()
-    with started(job, "sql", ENDLESS) as process:
+    with started(job.command, "sql", ENDLESS) as process:
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=5)
@@ -403,7 +386,7 @@ def test_a_manifest_whose_download_is_interrupted_leaves_no_file(
 ) -> None:
     """W4 M8: exit 130 within seconds, and nothing that could be taken for the manifest."""
     job = job_on(small_archive, faults=[Fault("stall", path="*md5s.txt", seconds=60, bytes=100, times=None)])
-    with started(job, "manifest", "fetch", "--output", "fetched") as process:
+    with started(job.command, "manifest", "fetch", "--output", "fetched") as process:
         eventually(lambda: job.simulator.requests)
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from midasdl.simulator import Account, Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
-from tests.support.command import kill_group
+from tests.support.background import eventually, started
 
 LIFE_S = 10
 LICENCE_PAGE = "https://catalogue.ceda.ac.uk/"
@@ -38,27 +37,6 @@ def token_requests(job: JobOnTrial) -> list[int]:
 
 def states(job: JobOnTrial) -> dict[str, int]:
     return dict(job.rows("SELECT state, count(*) FROM task GROUP BY state"))
-
-
-def eventually(is_so: Callable[[], Any], within_s: float = 60.0) -> Any:
-    until_s = time.monotonic() + within_s
-    while time.monotonic() < until_s:
-        found = is_so()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came to be so")
-
-
-@contextmanager
-def started(job: JobOnTrial) -> Iterator[subprocess.Popen[str]]:
-    """A run in the background; nothing of it outlives the block."""
-    process = job.command.start("run")
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            kill_group(process)
 
 
 def ends(process: subprocess.Popen[str], within_s: float = 120.0) -> tuple[int, str]:
@@ -83,7 +61,7 @@ def lasting(job_on: JobOn, archive: Archive, life_s: float = LIFE_S) -> JobOnTri
 def run_at_once(*jobs: JobOnTrial) -> None:
     """Start a run of each at the same time; all must succeed."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(started(job)) for job in jobs]
+        processes = [stack.enter_context(started(job.command, "run")) for job in jobs]
         codes = [ends(process, 240) for process in processes]
     assert [code for code, _ in codes] == [0] * len(jobs), codes
 
@@ -155,7 +133,7 @@ def test_a_process_that_dies_while_it_asks_for_a_token_holds_up_nobody(
     ]
     job = eager(job_on(small_archive, faults=faults, first_byte_delay_s=0.02))
     job.init()
-    with started(job) as process:
+    with started(job.command, "run") as process:
         holder = eventually(lambda: holder_of_the_lock(job, process.pid))
         holder.kill()
         code, errors = ends(process)
@@ -321,7 +299,7 @@ def test_a_run_that_waits_for_a_token_says_why_and_can_be_stopped(
     """C3 W4 P6: `status` has the reason; Ctrl-C ends the run within 5 s, with every task pending."""
     job = eager(job_on(small_archive, faults=[fault]))
     job.init()
-    with started(job) as process:
+    with started(job.command, "run") as process:
         eventually(lambda: job.rows("SELECT 1 FROM worker WHERE name = 'sign-in'"))
         if reason is not None:
             assert eventually(lambda: reason in job.command("status").out)
@@ -343,7 +321,7 @@ def test_a_process_that_waits_for_its_token_vouches_for_itself(job_on: JobOn, sm
     job = job_on(small_archive, faults=[silent])
     job.init()
     query = "SELECT heartbeat_at FROM worker WHERE name = 'sign-in'"
-    with started(job):
+    with started(job.command, "run"):
         first = eventually(lambda: job.rows(query))
 
         assert eventually(lambda: job.rows(query) > first, within_s=30)

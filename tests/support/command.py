@@ -83,16 +83,14 @@ class Command:
 
     def start(self, *words: str, **popen: Any) -> subprocess.Popen[str]:
         """Start in a process group of its own, so that all of it can be killed."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             [sys.executable, "-m", "midasdl", *words],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **popen,
+            **(pipes | popen),
         )
 
 
