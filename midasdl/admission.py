@@ -24,7 +24,7 @@ from midasdl.progress.events import Waiting
 TICK_S = 0.2
 """How often a run that waits for its token looks up."""
 
-STOP_PATIENCE_S = 4.0
+STOP_PATIENCE_S = 2.0
 """A request for a token may end within this after the wish to stop; then the run ends without it."""
 
 

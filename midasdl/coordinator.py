@@ -35,7 +35,7 @@ RECOVER_EVERY_S = 2.0
 SILENCE_S = 30.0
 """A worker that lives sends something every second; one that is silent for this long is stuck and is killed."""
 
-STOP_PATIENCE_S = 4.8
+STOP_PATIENCE_S = 4.0
 """Workers that were asked to stop are killed after this."""
 
 MOST_CRASHES = 5
