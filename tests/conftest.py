@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,12 @@ from tests.support.command import Command
 
 ACCOUNT = {"CEDA_USERNAME": "researcher", "CEDA_PASSWORD": "rain-or-shine"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C; what the tests start has to hear it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
