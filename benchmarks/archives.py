@@ -74,7 +74,6 @@ def make_archive(folder: Path, files: int, mix: tuple[Share, ...], seed: int = 1
         target.write_bytes(body)
         sums.append((hashlib.md5(body, usedforsecurity=False).hexdigest(), path))
         total += len(body)
-    dice.shuffle(sums)
     manifest = folder / "manifest.txt"
     manifest.write_text("".join(f"{md5}  ./{path}\n" for md5, path in sums))
     return Archive(root, manifest, tuple(sums), total)

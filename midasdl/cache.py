@@ -19,8 +19,8 @@ import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from midasdl.disk import (
     as_storage_error,
@@ -34,11 +34,13 @@ from midasdl.disk import (
 from midasdl.errors import ConfigurationError
 from midasdl.manifest import OWN_FOLDER
 from midasdl.parts import Incoming, NotDone, PartFile, PartsFolder
-from midasdl.space import Need, has_plenty, lack_of_room, refuse_if, rooms_at
+from midasdl.space import Need, free_bytes, lack_of_room, refuse_if, rooms_at
+
+MORE_THAN_A_ROUND = 4 * 1024**3
+"""All workers together bring less than this in a round: where so much more is free, nobody needs to look again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What is on disk of a task's destinations.
 
     Attributes
@@ -93,6 +95,7 @@ class CacheStore:
         self._made: set[str] = set()
         self._made_ahead: set[str] = set()
         self._to_sync: set[str] = set()
+        self._roomy: set[str] | None = None
 
     def prepare(self) -> None:
         """Make the data root and see that it can be written.
@@ -127,6 +130,8 @@ class CacheStore:
         """
         is_trusted = trusted_size is not None and self._has_size(self.root / paths[0], trusted_size)
         first = trusted_size if is_trusted else self._size_if_right(f"{self._root}/{paths[0]}", md5)
+        if len(paths) == 1:
+            return Checked((), (paths[0],), None) if first is None else Checked((paths[0],), (), first)
         sizes = {paths[0]: first}
         sizes |= {path: self._size_if_right(f"{self._root}/{path}", md5) for path in paths[1:]}
         good = tuple(path for path in paths if sizes[path] is not None)
@@ -141,16 +146,32 @@ class CacheStore:
         StorageError
         """
         if self._min_free_bytes:
-            least, parts, folder = self._min_free_bytes, self._parts.path, folder_of(f"{self._root}/{path}")
-            if not (has_plenty(parts, least) and has_plenty(folder, least)):
-                refuse_if(lack_of_room(rooms_at([parts, Path(folder)]), Need(least)))
+            folder = folder_of(f"{self._root}/{path}")
+            if self._roomy is None or folder not in self._roomy:
+                self._require_room_at(folder)
+
+    def look_around(self) -> None:
+        """See once, for all files until the next call, what earlier attempts have left and where room is plentiful.
+
+        Call it for every round of work, of about a second, and after the claims for it are held.
+        """
+        self._roomy = set()
+        self._parts.look_around()
+
+    def _require_room_at(self, folder: str) -> None:
+        least = self._min_free_bytes
+        free = min(free_bytes(self._parts.path), free_bytes(folder))
+        if free >= least + MORE_THAN_A_ROUND and self._roomy is not None:
+            self._roomy.add(folder)
+        elif free < least:  # or nobody can tell, as of a folder that is still to be made
+            refuse_if(lack_of_room(rooms_at([self._parts.path, Path(folder)]), Need(least)))
 
     def part(self) -> AbstractContextManager[PartFile]:
         """A new part file; removed at the end of the block unless it was renamed by `publish`."""
         return self._parts.part()
 
-    def incoming(self, md5: str, path: str) -> AbstractContextManager[Incoming]:
-        """The part file of one attempt at one file, with what an earlier attempt left; see `PartsFolder`."""
+    def incoming(self, md5: str, path: str) -> Incoming:
+        """The part file of one attempt at one file, with what an earlier attempt left; see `midasdl.parts`."""
         return self._parts.incoming(md5, path)
 
     def publish(self, part: PartFile, paths: Sequence[str], modified_s: float | None = None) -> None:

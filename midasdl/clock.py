@@ -41,9 +41,7 @@ class SystemClock:
         """Wall-clock time in microseconds since 1970, UTC."""
         return time.time_ns() // 1000
 
-    def monotonic(self) -> float:
-        """Seconds that never jump."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
 
     def wait(self, seconds: float) -> bool:
         """Sleep for `seconds`; True at once when `stop` has been or is called."""

@@ -106,6 +106,7 @@ class Coordinator:
         self._berths: list[Berth] = []
         self._stop_signal: int | None = None
         self._stopping_since_s: float | None = None
+        self._come_what_may = suppress(Exception)
         self._crashes_in_a_row = 0
         self._crew: CrewChanged | None = None
         self._next_beat_s = self._next_recovery_s = 0.0
@@ -242,7 +243,7 @@ class Coordinator:
 
     def _tell(self, tell: Callable[[Any], None], news: Any) -> None:
         """A picture that fails changes nothing (invariant I8)."""
-        with suppress(Exception):
+        with self._come_what_may:
             tell(news)
 
     def _tick_listener(self) -> None:

@@ -9,12 +9,14 @@ import hashlib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from midasdl.identity import ProcessIdentity
 
 SUFFIX = ".part"
+
+TILDES_OF_NAMELESS = 3
+"""In the name of a part file that ends with its attempt."""
 
 KEPT_FOR_S = 14 * 86_400.0
 """A partial that nobody went on with for so long belongs to a job that was given up."""
@@ -66,18 +68,22 @@ class PartName:
         """The name on disk."""
         words: list[str] = []
         if self.owner is not None:
-            words += [_whose(self.owner), str(self.number)]
+            words += [whose(self.owner), str(self.number)]
         if self.beginning is not None:
             validator = quote(self.beginning.validator, safe="").replace("~", "%7E")
             words += [self.beginning.md5, self.beginning.path_mark, validator]
         return "~".join(words) + SUFFIX
 
 
-@lru_cache(maxsize=1)
-def _whose(owner: ProcessIdentity) -> str:
-    """The part of a name that tells its owner; nearly all names that a process gives are its own."""
+def whose(owner: ProcessIdentity) -> str:
+    """The part of a name that tells its owner."""
     started = owner.started.replace(":", "-")
     return f"{owner.host}~{owner.pid}~{started}"
+
+
+def may_have_a_beginning(text: str) -> bool:
+    """Whether the name of a part file can say which file its bytes begin."""
+    return text.count("~") != TILDES_OF_NAMELESS
 
 
 def read_name(text: str) -> PartName | None:

@@ -26,12 +26,23 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from itertools import count
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from midasdl.ceda.ranges import Held, Sink
 from midasdl.disk import as_storage_error, copy, sync_folder
 from midasdl.errors import StorageError
 from midasdl.identity import ProcessIdentity
-from midasdl.part_names import SUFFIX, Beginning, PartName, is_stale, mark_of, read_name
+from midasdl.part_names import (
+    SUFFIX,
+    Beginning,
+    PartName,
+    is_stale,
+    mark_of,
+    may_have_a_beginning,
+    read_name,
+    whose,
+)
 
 OVERLAP_BYTES = 1
 """Asked for again, so that a partial that is whole already is not asked for beyond its end."""
@@ -112,6 +123,7 @@ class Incoming(Sink):
         self._md5 = md5
         self._path = path
         self._part: PartFile | None = None
+        self._left: dict[Path, Beginning] = {}
 
     def take_over(self, found: Path, beginning: Beginning) -> bool:
         """Go on with a partial if it is of this path and nobody else was quicker; True if it was."""
@@ -128,6 +140,30 @@ class Incoming(Sink):
             self.drop()
         return self.held is not None
 
+    def __enter__(self) -> Self:
+        """Go on with what an earlier attempt left, where there is any."""
+        self._left = self._parts.left_of(self._md5)
+        for found, beginning in self._left.items():
+            if self.take_over(found, beginning):
+                break
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """If all went well the file has been published, and every other beginning of it goes.
+
+        If not, what has come is kept where it can be gone on with, but not on a disk that has failed: that may need
+        the space.
+        """
+        if error is not None and not isinstance(error, StorageError):
+            self.keep()
+            return
+        self.drop()
+        if error is None:
+            for found in self._left:
+                remove(found)
+
     def begin(self, validator: str | None) -> None:
         """Start from the first byte; nothing stays of what was held."""
         self.drop()
@@ -141,8 +177,9 @@ class Incoming(Sink):
     def whole(self, content: bytes | None) -> PartFile:
         """The part file with the whole body; `content` is given where the body came in memory."""
         if content is not None:
-            self.begin(None)
-            self.write(content)
+            self.drop()
+            self._part = self._parts.create()
+            self._part.write(content)
         return self._open()
 
     def drop(self) -> None:
@@ -185,6 +222,8 @@ class PartsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._folder = str(path)
+        self._mine = ""
+        self._seen: list[str] | None = None
 
     @contextmanager
     def part(self) -> Iterator[PartFile]:
@@ -199,33 +238,20 @@ class PartsFolder:
             part.close()
             remove(part.path)
 
-    @contextmanager
-    def incoming(self, md5: str, path: str) -> Iterator[Incoming]:
-        """The part file of one attempt at one file, with what an earlier attempt left.
+    def incoming(self, md5: str, path: str) -> Incoming:
+        """The part file of one attempt at one file, with what an earlier attempt left."""
+        return Incoming(self, md5, path)
 
-        If the block ends well the file has been published, and every other beginning of it goes. If not, what has
-        come is kept where it can be gone on with, but not on a disk that has failed: that may need the space.
+    def look_around(self) -> None:
+        """See once what others have left, for all attempts until the next call.
+
+        What is left later belongs to tasks that whoever calls this does not hold.
         """
-        left = self._left_of(md5)
-        incoming = Incoming(self, md5, path)
-        for found, beginning in left.items():
-            if incoming.take_over(found, beginning):
-                break
-        try:
-            yield incoming
-        except StorageError:
-            incoming.drop()
-            raise
-        except BaseException:
-            incoming.keep()
-            raise
-        incoming.drop()
-        for found in left:
-            remove(found)
+        self._seen = self._beginnings()
 
     def create(self, beginning: Beginning | None = None) -> PartFile:
         """A new part file; where no name can hold its beginning, one that ends with its attempt."""
-        place = f"{self._folder}/{self._new_name(beginning)}"
+        place = self._new_place(beginning)
         try:
             return PartFile(place, io.open(place, "xb", buffering=0))  # closed with the part file
         except OSError as error:
@@ -235,10 +261,14 @@ class PartsFolder:
 
     def new_path(self, beginning: Beginning | None = None) -> Path:
         """A name that tells whose it is, so that others can see when its owner is gone."""
-        return self.path / self._new_name(beginning)
+        return Path(self._new_place(beginning))
 
-    def _new_name(self, beginning: Beginning | None) -> str:
-        return PartName(ProcessIdentity.current(), next(self._numbers), beginning).text()
+    def _new_place(self, beginning: Beginning | None) -> str:
+        if beginning is None and self._mine:
+            return f"{self._mine}{next(self._numbers)}{SUFFIX}"
+        owner = ProcessIdentity.current()
+        self._mine = f"{self._folder}/{whose(owner)}~"
+        return f"{self._folder}/{PartName(owner, next(self._numbers), beginning).text()}"
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
@@ -293,18 +323,24 @@ class PartsFolder:
             if is_stale(md5, name.is_free, age_s(path, now_s), still_wanted)
         )
 
-    def _left_of(self, md5: str) -> dict[Path, Beginning]:
+    def left_of(self, md5: str) -> dict[Path, Beginning]:
         """The beginnings of a file that nobody is writing."""
-        try:
-            texts = [text for text in os.listdir(self._folder) if md5 in text]
-        except FileNotFoundError:
+        seen = self._beginnings() if self._seen is None else self._seen
+        if not seen:
             return {}
-        names = {self.path / text: name for text in texts if (name := read_name(text))}
+        names = {self.path / text: name for text in seen if md5 in text and (name := read_name(text))}
         return {
             path: name.beginning
             for path, name in names.items()
             if name.beginning and name.beginning.md5 == md5 and name.is_free
         }
+
+    def _beginnings(self) -> list[str]:
+        """The names of all part files that may be worth going on with."""
+        try:
+            return [text for text in os.listdir(self._folder) if may_have_a_beginning(text)]
+        except FileNotFoundError:
+            return []
 
     def _names(self) -> Iterator[tuple[Path, PartName]]:
         """The part files that are there."""

@@ -53,6 +53,8 @@ def paths_to_try(claim: Claim, max_retries: int) -> tuple[str, ...]:
 
     Each attempt begins with another one: what is damaged or missing at one path may be well at the next.
     """
+    if len(claim.paths) == 1:
+        return claim.paths
     turn = claim.attempts % len(claim.paths)
     return (claim.paths[turn:] + claim.paths[:turn])[: max(1, max_retries + 1 - claim.attempts)]
 

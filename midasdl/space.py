@@ -127,13 +127,13 @@ def rooms_at(places: Iterable[Path]) -> list[Room]:
     return list(rooms.values())
 
 
-def has_plenty(place: str | Path, least_bytes: int) -> bool:
-    """Whether the disk of a place that is there has more than enough left; False also where nobody can tell."""
+def free_bytes(place: str | Path) -> int:
+    """What the disk of a place that is there has left; -1 where nobody can tell."""
     try:
         facts = os.statvfs(place)
     except (OSError, AttributeError):
-        return False
-    return facts.f_bavail * facts.f_frsize >= least_bytes
+        return -1
+    return facts.f_bavail * facts.f_frsize
 
 
 def in_words(count: int) -> str:

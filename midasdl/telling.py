@@ -29,9 +29,9 @@ class TellingSink(Sink):
         self._task_id = task_id
         self._send = send
         self._clock = clock
-        self._held_bytes = sink.held.size_bytes if sink.held else 0
-        self._size_bytes = self._held_bytes
-        self._told_s = clock.monotonic()
+        self._held_bytes: int | None = None
+        self._size_bytes = 0
+        self._told_s = 0.0
 
     @property
     def held(self) -> Held | None:  # type: ignore[override]
@@ -40,18 +40,24 @@ class TellingSink(Sink):
 
     def begin(self, validator: str | None) -> None:
         """The file comes from its first byte."""
-        self._held_bytes = self._size_bytes = 0
+        self._begin_after(0)
         self._sink.begin(validator)
 
     def write(self, chunk: bytes, /) -> None:
         """Pass on, and tell if it is time."""
+        if self._held_bytes is None:
+            self._begin_after(self.held.size_bytes if self.held else 0)
         self._sink.write(chunk)
         self._size_bytes += len(chunk)
         now_s = self._clock.monotonic()
         if now_s - self._told_s >= TELL_EVERY_S:
             self._told_s = now_s
-            self._send(DownloadProgress(self._task_id, self._size_bytes, self._held_bytes))
+            self._send(DownloadProgress(self._task_id, self._size_bytes, self._held_bytes or 0))
 
     def drop(self) -> None:
         """What is held is of no use."""
         self._sink.drop()
+
+    def _begin_after(self, held_bytes: int) -> None:
+        self._held_bytes = self._size_bytes = held_bytes
+        self._told_s = self._clock.monotonic()

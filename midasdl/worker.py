@@ -142,6 +142,7 @@ class DownloadWorker:
         if not self._claims:
             return not self.nothing_left and not self._idle(settled)
         self._idle_nap_s = FIRST_IDLE_NAP_S
+        self._store.look_around()
         started_s = self._clock.monotonic()
         worked = self._look_ahead(started_s)
         while self._claims and self._clock.monotonic() - started_s < ROUND_S:

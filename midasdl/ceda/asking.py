@@ -29,7 +29,8 @@ class Asker:
 
     Notes
     -----
-    Concurrency: belongs to one thread.
+    Concurrency: belongs to one thread, and answers to one request at a time: plain requests are one object, which
+    says where it goes next.
     """
 
     def __init__(self, session: requests.Session, archive_url: str, timeout_s: tuple[float, float]) -> None:
@@ -40,6 +41,7 @@ class Asker:
         self._way: dict[str, Any] | None = None
         self._pattern: requests.PreparedRequest | None = None
         self._token: Secret | None = None
+        self._has_cookies = False
 
     def get(self, path: str, token: Secret, held: Held | None) -> requests.Response:
         """One request for a file, or for what is missing of it; the body is still to be read."""
@@ -50,17 +52,17 @@ class Asker:
         response = self._adapter.send(request, timeout=self._timeout_s, **self._way)
         if hasattr(response.raw, "_original_response"):  # others have no cookies
             extract_cookies_to_jar(self._session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
+            self._pattern = None
         return response
 
     def _prepared(self, path: str, token: Secret, held: Held | None) -> requests.PreparedRequest:
-        if held is not None or self._session.cookies or not PLAIN_PATH.fullmatch(path):
-            return self._prepare(quote(path, safe="/"), token, range_headers(held))
         if self._pattern is None or self._token is not token:
             self._pattern, self._token = self._prepare("", token, {}), token
-        request = requests.PreparedRequest()
-        vars(request).update(vars(self._pattern))
-        request.url = f"{self._pattern.url}{path}"
-        return request
+            self._has_cookies = bool(self._session.cookies)
+        if held is not None or self._has_cookies or not PLAIN_PATH.fullmatch(path):
+            return self._prepare(quote(path, safe="/"), token, range_headers(held))
+        self._pattern.url = f"{self._archive_url}/{path}"
+        return self._pattern
 
     def _prepare(self, quoted: str, token: Secret, headers: dict[str, str]) -> requests.PreparedRequest:
         request = requests.Request(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import requests
 
@@ -31,8 +32,7 @@ from midasdl.politeness.state import Ticket
 BEGINNING_BYTES = 2_048
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A body that has arrived whole.
 
     Attributes
@@ -154,8 +154,10 @@ class CedaClient:
             try:
                 response = self._asker.get(path, token, sink.held)
                 latency_us = int((self._clock.monotonic() - began_s) * 1e6)
-                with closing(response):
+                try:
                     body = self._read(response, path, sink)
+                finally:
+                    response.close()
                 ticket.report = report_on(None, latency_us)
             except FetchError as error:
                 ticket.report = report_on(error.verdict, latency_us)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import http.client
 import io
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
 
@@ -22,12 +22,10 @@ from requests.utils import select_proxy
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import ClosedPoolError, IncompleteRead, ProtocolError, ReadTimeoutError
 
+from midasdl.ceda.link import END_OF_HEAD, RECEIVE_BYTES, Link
 from midasdl.ceda.plain_head import PlainHeaders, plain_headers
 
-RECEIVE_BYTES = 65_536
-LONGEST_HEAD_BYTES = 65_536
 AT_ONCE = timedelta(0)
-END_OF_HEAD = b"\r\n\r\n"
 
 
 class LeanAdapter(HTTPAdapter):
@@ -41,8 +39,9 @@ class LeanAdapter(HTTPAdapter):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._pools: dict[tuple[str, Any], Any] = {}
-        self._sent: tuple[Any, str, bytes] = (None, "", b"")
+        self._sent: tuple[Any, str, str] = (None, "", "")
         self._kept: Link | None = None
+        self.room = memoryview(bytearray(RECEIVE_BYTES))
 
     def send(
         self,
@@ -54,7 +53,7 @@ class LeanAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Send a request; see `requests.adapters.HTTPAdapter.send`."""
-        if stream and cert is None and isinstance(timeout, tuple) and _is_plain(request, proxies):
+        if stream and cert is None and type(timeout) is tuple and _is_plain(request, proxies):
             link = self._link_to(request, verify)
             if link is not None:
                 return self._exchange(link, request, timeout[1])
@@ -70,16 +69,15 @@ class LeanAdapter(HTTPAdapter):
     def _link_to(self, request: requests.PreparedRequest, verify: Any) -> Link | None:
         """A kept connection to where a request goes; None where there is none, or none that lives."""
         url = str(request.url)
+        link = self._kept
+        if link is not None and url.startswith(link.origin) and verify == link.key[1] and link.is_idle():
+            self._kept = None
+            return link
         slash = url.find("/", 8)
         if slash < 0:
             return None
-        key = (url[:slash], verify)
-        link = self._kept
-        if link is not None and link.key == key and link.connection.is_connected:
-            self._kept = None
-            return link
         self.let_go()
-        return self._borrow(key, request, verify)
+        return self._borrow((url[:slash], verify), request, verify)
 
     def _borrow(self, key: tuple[str, Any], request: requests.PreparedRequest, verify: Any) -> Link | None:
         pool = self._pools.get(key)
@@ -110,12 +108,10 @@ class LeanAdapter(HTTPAdapter):
     def _exchange(self, link: Link, request: requests.PreparedRequest, silence_s: float) -> requests.Response:
         """Send a request and look at the answer; a connection that fails meanwhile is of no further use."""
         try:
-            if link.socket.gettimeout() != silence_s:
-                link.socket.settimeout(silence_s)
-            link.socket.sendall(
-                b"GET %b HTTP/1.1\r\n%b" % (target_of(request).encode("latin-1"), self._lines(link, request))
-            )
-            begun, end = _receive_head(link.socket.recv)
+            link.be_patient(silence_s)
+            head = f"GET {target_of(request)} HTTP/1.1\r\n{self._lines(link, request)}"
+            link.socket.sendall(head.encode("latin-1"))
+            begun, end = link.receive_head()
             headers = plain_headers(begun[:end]) if end >= 0 else None
             if headers is None:
                 return self._hand_over(link, request, begun)
@@ -125,12 +121,12 @@ class LeanAdapter(HTTPAdapter):
         body = LeanBody(link, begun[end + len(END_OF_HEAD) :], int(headers.get("content-length")))
         return LeanResponse(request, headers, body, self)
 
-    def _lines(self, link: Link, request: requests.PreparedRequest) -> bytes:
+    def _lines(self, link: Link, request: requests.PreparedRequest) -> str:
         """The headers of a request; whoever sends the same mapping again has not changed it."""
         host, headers = link.host_line, request.headers
         if self._sent[0] is not headers or self._sent[1] != host:
             lines = [host, *(f"{name}: {value}" for name, value in headers.items())]
-            self._sent = headers, host, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            self._sent = headers, host, "\r\n".join(lines) + "\r\n\r\n"
         return self._sent[2]
 
     def _hand_over(self, link: Link, request: requests.PreparedRequest, begun: bytes) -> requests.Response:
@@ -165,28 +161,8 @@ def _is_plain(request: requests.PreparedRequest, proxies: Any) -> bool:
 def target_of(request: requests.PreparedRequest) -> str:
     """What of a URL with a path is asked for."""
     url = str(request.url)
-    return url[url.index("/", 8) :].partition("#")[0]
-
-
-def host_line(connection: Any) -> str:
-    """The header that names the host, as http.client writes it."""
-    host = f"[{connection.host}]" if ":" in connection.host else connection.host
-    return (
-        f"Host: {host}" if connection.port == connection.default_port else f"Host: {host}:{connection.port}"
-    )
-
-
-def _receive_head(receive: Callable[[int], bytes]) -> tuple[bytes, int]:
-    """What has come when the head is complete, and where it ends; -1 where it does not."""
-    begun = receive(RECEIVE_BYTES)
-    if not begun:
-        raise http.client.RemoteDisconnected("Remote end closed connection without response")
-    while (end := begun.find(END_OF_HEAD)) < 0 and len(begun) < LONGEST_HEAD_BYTES:
-        more = receive(RECEIVE_BYTES)
-        if not more:
-            break
-        begun += more
-    return begun, end
+    target = url[url.index("/", 8) :]
+    return target.partition("#")[0] if "#" in target else target
 
 
 def _as_usual(
@@ -204,33 +180,6 @@ def _as_usual(
             return requests.ConnectionError(ProtocolError("Connection aborted.", error), request=request)
         case _:
             return error
-
-
-class Link:
-    """A connection that its pool has lent for plain requests, one at a time."""
-
-    __slots__ = ("_adapter", "connection", "host_line", "key", "pool", "socket")
-
-    def __init__(self, adapter: LeanAdapter, key: tuple[str, Any], pool: Any, connection: Any) -> None:
-        self._adapter = adapter
-        self.key = key
-        self.pool = pool
-        self.connection = connection
-        self.socket = connection.sock
-        self.host_line = host_line(connection)
-
-    def free(self) -> None:
-        """An exchange is over, and all of it has been read."""
-        self._adapter.keep(self)
-
-    def give_back(self) -> None:
-        """Let the pool have it."""
-        self.pool._put_conn(self.connection)  # noqa: SLF001 - see above
-
-    def break_off(self) -> None:
-        """Close it."""
-        self.connection.close()
-        self.give_back()
 
 
 class LeanBody:
@@ -340,6 +289,10 @@ class LeanResponse(requests.Response):
         self.elapsed = AT_ONCE
         self.request = request
         self.connection = adapter
+
+    def close(self) -> None:
+        """Read no more of it."""
+        self.raw.close()
 
 
 class _Begun:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -154,7 +154,7 @@ class ListingService:
     def _report(self, verdict: Verdict | None, began_s: float) -> Report:
         was_answered = verdict is None or verdict.http_status is not None
         latency_us = int((self._clock.monotonic() - began_s) * 1e6) if was_answered else None
-        return replace(report_on(verdict, latency_us), is_only_counted=True)
+        return report_on(verdict, latency_us)._replace(is_only_counted=True)
 
     def _ask(self, folder_url: str) -> tuple[Item, ...]:
         try:

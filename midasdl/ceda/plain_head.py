@@ -8,7 +8,9 @@ from typing import Any
 LARGEST_BODY_BYTES = 8_388_608
 """Beyond this the usual way costs nothing by comparison; hardly any file of the archive is so large."""
 
-PLAIN_BEGINNING = b"HTTP/1.1 200 "
+PLAIN_HEAD = re.compile(r"HTTP/1\.1 200 [^\r\n]*(?:\r\n[^\s:]+:[^\r\n]*)+")
+NAME = re.compile(r"\n([^:]+):")
+VALUE = re.compile(r"\n[^:]+:[^\S\r\n]*((?:[^\r\n]*\S)?)")
 LENGTH = re.compile("[0-9]{1,17}")
 UNUSUAL_HEADERS = frozenset({"transfer-encoding", "content-encoding", "set-cookie", "trailer", "upgrade"})
 
@@ -35,16 +37,12 @@ def plain_headers(head: bytes) -> PlainHeaders | None:
     head : bytes
         Status line and headers, without the empty line behind them.
     """
-    if not head.startswith(PLAIN_BEGINNING) or head.count(b"\n") != head.count(b"\r"):
+    text = head.decode("latin-1")
+    if not PLAIN_HEAD.fullmatch(text):
         return None
-    headers = PlainHeaders()
-    for line in head.decode("latin-1").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        key = name.lower()
-        if not colon or not name or name.strip() != name or "\n" in value or dict.__contains__(headers, key):
-            return None
-        headers[key] = value.strip()
-    return headers if _are_plain(headers) else None
+    names, values = NAME.findall(text.lower()), VALUE.findall(text)
+    headers = PlainHeaders(zip(names, values, strict=True))
+    return headers if len(headers) == len(names) and _are_plain(headers) else None
 
 
 def _are_plain(headers: PlainHeaders) -> bool:

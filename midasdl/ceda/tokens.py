@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ LOOK_AGAIN_S = 0.1
 """How often somebody who waits for the lock tries to have it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Token:
     """A Bearer token, when we got it and when it ends (microseconds since 1970, by our clock)."""
 
@@ -42,10 +43,14 @@ class Token:
     obtained_at: int
     expires_at: int
 
+    @cached_property
+    def good_until_us(self) -> float:
+        """Until when it is used; a short-lived token for nine tenths of its life."""
+        return self.expires_at - min(RENEW_BEFORE_S * 1e6, (self.expires_at - self.obtained_at) / 10)
+
     def usable(self, now_us: int) -> bool:
-        """Whether it is still good for a while; a short-lived token is used for nine tenths of its life."""
-        margin_us = min(RENEW_BEFORE_S * 1e6, (self.expires_at - self.obtained_at) / 10)
-        return now_us < self.expires_at - margin_us
+        """Whether it is still good for a while."""
+        return now_us < self.good_until_us
 
 
 def expiry_of(text: str, now_us: int) -> int | None:
@@ -213,8 +218,9 @@ class TokenSource:
         if self._credentials.token is not None:
             return self._credentials.token
         now = self._clock.now_us()
-        if self._token is None or not self._token.usable(now):
-            self._token = self._cache.load()
+        if self._token is not None and now < self._token.good_until_us:
+            return self._token.secret
+        self._token = self._cache.load()
         if self._token is None or not self._token.usable(now):
             self._token = self._mint_unless_done(None if self._token is None else self._token.secret)
         return self._token.secret
@@ -246,7 +252,8 @@ class TokenSource:
         """Whether `token` is of no use because of its age alone, so that its refusal says nothing."""
         if self._credentials.token is not None or self._token is None:
             return False
-        return token != self._token.secret or not self._token.usable(self._clock.now_us())
+        mine = self._token.secret
+        return (token is not mine and token != mine) or self._clock.now_us() >= self._token.good_until_us
 
     def _mint_unless_done(self, useless: Secret | None) -> Token:
         """Under the lock, look again whether another process has put a token other than `useless` there."""

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from midasdl.ledger import statements, verify_statements
+from midasdl.ledger import verify_statements
 from midasdl.ledger.ledger import Ledger
 from midasdl.models import TaskState
 
@@ -102,6 +102,6 @@ class Adoption:
                 verify_statements.UNFETCHED_AFTER, {"after": after, "how_many": how_many}
             )
             paths: dict[int, list[str]] = {number: [] for number in numbers.scalars()}
-            for number, path in connection.execute(statements.DESTINATIONS_OF, {"tasks": list(paths)}):
+            for number, path in connection.execute(verify_statements.DESTINATIONS_OF, {"tasks": list(paths)}):
                 paths[number].append(path)
         return [Unfetched(number, tuple(held)) for number, held in paths.items()]

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -27,6 +27,8 @@ from midasdl.ledger.library import (
     is_network,
     may_be_written,
 )
+
+Answer = TypeVar("Answer")
 
 READ_ONLY = "midasdl_read_only"
 
@@ -90,23 +92,23 @@ class Patience:
         if self._hurry_until_s is None:
             self._hurry_until_s = self._clock.monotonic() + HURRY_S
 
-    def wait_for(self, attempt: Callable[[], object]) -> None:
-        """Try what needs a lock, with short random naps, until it is there.
+    def wait_for(self, attempt: Callable[[], Answer]) -> Answer:
+        """Try what needs a lock, with short random naps, until it is there; what it gives.
 
         Raises
         ------
         LedgerBusyError
             When another program has kept the lock for `LOCK_PATIENCE_S`.
         """
-        started_s = self._clock.monotonic()
+        started_s: float | None = None
         while True:
             try:
-                attempt()
-                return
+                return attempt()
             except Exception as error:
                 if _code(getattr(error, "orig", None) or error) not in LOCKED:
                     raise
                 now_s = self._clock.monotonic()
+                started_s = now_s if started_s is None else started_s
                 if now_s > self._ends_s(started_s):
                     raise LedgerBusyError(
                         f"Another program has kept the ledger locked for {now_s - started_s:.0f} s.",
@@ -259,9 +261,8 @@ def set_pragmas(
 
 def _journal_mode(dbapi: Any, patience: Patience) -> str:
     """Even to read it takes a reader's lock."""
-    rows: list[tuple[str]] = []
-    patience.wait_for(lambda: rows.extend(dbapi.execute("PRAGMA journal_mode").fetchall()))
-    return rows[0][0]
+    rows = patience.wait_for(lambda: dbapi.execute("PRAGMA journal_mode").fetchall())
+    return str(rows[0][0])
 
 
 def _require_a_place_for_wal(path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from midasdl.models import ErrorClass
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One worker's right to one task.
 
     Attributes
@@ -30,8 +30,7 @@ class Claim:
     size_once: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The bytes are durable at every destination."""
 
     claim: Claim

@@ -96,6 +96,9 @@ _CLAIMABLE: Select[tuple[int]] = (
 COUNT_CLAIMABLE = select(func.count()).select_from(_CLAIMABLE.subquery())
 """How many tasks could be claimed now, counting no further than asked."""
 
+CLAIMED = (task.c.id, task.c.md5, task.c.claim_no, task.c.attempts, task.c.not_before, task.c.size_bytes)
+"""What who claims a task is told of it."""
+
 CLAIM = (
     update(task)
     .where(task.c.id.in_(_CLAIMABLE.scalar_subquery()))
@@ -105,16 +108,17 @@ CLAIM = (
         claim_no=task.c.claim_no + 1,
         first_claimed_at=func.coalesce(task.c.first_claimed_at, bindparam("now")),
     )
-    .returning(task.c.id, task.c.md5, task.c.claim_no, task.c.attempts, task.c.not_before, task.c.size_bytes)
+    .returning(*CLAIMED)
 )
 """Take the next tasks in their order: one statement, so that no two workers ever hold the same."""
 
-DESTINATIONS_OF = (
+DESTINATIONS_OF_HOLDER = (
     select(destination.c.task_id, destination.c.path)
-    .where(destination.c.task_id.in_(bindparam("tasks", expanding=True)))
+    .join(task)
+    .where(IN_PROGRESS, task.c.worker_id == bindparam("worker"))
     .order_by(destination.c.id)
 )
-"""Every path at which the bytes of some tasks must be."""
+"""Every path at which the bytes of the tasks that a worker holds must be."""
 
 NEXT_RETRY_AT = select(func.min(task.c.not_before)).where(PENDING)
 """When the next pending task may be claimed; NULL if none is pending."""

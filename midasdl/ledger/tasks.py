@@ -7,9 +7,10 @@ changes no row the claim has been lost, and the worker drops the task (invariant
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from midasdl.ledger import health_statements, statements, verify_statements
 from midasdl.ledger.ledger import Ledger
@@ -22,6 +23,10 @@ RUNS_WITH_RESPONSES = 100
 
 LONGEST_WAIT_US = 86_400_000_000
 """Where nobody says otherwise: no settings allow a longer backoff."""
+
+
+IN_ORDER = itemgetter(4, 0)
+"""Of the rows that `statements.CLAIMED` describes: those that wait for no retry first, then as in the manifest."""
 
 
 class TaskQueue:
@@ -125,7 +130,7 @@ class TaskQueue:
             connection.execute(verify_statements.RECORD_PUT_BACK, these)
             connection.execute(verify_statements.PUT_BACK, these)
             rows = connection.execute(verify_statements.CLAIM_THESE, {**these, "worker": worker_id}).all()
-            return self._as_claims(connection, worker_id, rows, now)
+            return self._as_claims(connection, worker_id, [tuple(row) for row in rows], now)
 
     def take_back(self, connection: Connection, workers: Sequence[int], reason: str) -> int:
         """Make the claims of workers that are gone pending again, inside the caller's transaction.
@@ -180,19 +185,30 @@ class TaskQueue:
                 statements.COUNT_CLAIMABLE, {"now": now, "how_many": want * share_among}
             ).scalar_one()
             want = fair_share(claimable, want, share_among)
-        rows = connection.execute(statements.CLAIM, {"now": now, "how_many": want, "worker": worker_id}).all()
+        some = {"now": now, "how_many": want, "worker": worker_id}
+        rows = self._ledger.fetch(connection, statements.CLAIM, some)
         return self._as_claims(connection, worker_id, rows, now) if rows else ()
 
     def _as_claims(
-        self, connection: Connection, worker_id: int, rows: Sequence[Row[Any]], now: int
+        self, connection: Connection, worker_id: int, rows: Sequence[tuple[Any, ...]], now: int
     ) -> tuple[Claim, ...]:
-        """Claims with their paths, kept in the history where they are not a task's first."""
-        paths: dict[int, list[str]] = {row.id: [] for row in rows}
-        for task_id, path in connection.execute(statements.DESTINATIONS_OF, {"tasks": list(paths)}):
-            paths[task_id].append(path)
+        """Claims with their paths, kept in the history where they are not a task's first.
+
+        Parameters
+        ----------
+        rows : sequence of tuple
+            What `CLAIMED` names.
+        """
+        paths: dict[int, list[str]] = {row[0]: [] for row in rows}
+        held = self._ledger.fetch(connection, statements.DESTINATIONS_OF_HOLDER, {"worker": worker_id})
+        for task_id, path in held:
+            if task_id in paths:  # the worker may hold others already
+                paths[task_id].append(path)
         claims = tuple(
-            Claim(row.id, row.md5, row.claim_no, row.attempts, tuple(paths[row.id]), row.size_bytes)
-            for row in sorted(rows, key=lambda row: (row.not_before, row.id))
+            [
+                Claim(task_id, md5, claim_no, attempts, tuple(paths[task_id]), size_bytes)
+                for task_id, md5, claim_no, attempts, _, size_bytes in sorted(rows, key=IN_ORDER)
+            ]
         )
         for claim in claims:
             if claim.claim_no > 1 or self._keep_all_history:
@@ -226,19 +242,16 @@ class TaskQueue:
         """
         lost: set[int] = set()
         together: list[dict[str, Any]] = []
-        held = {
-            (row.id, row.claim_no) for row in connection.execute(statements.HELD_BY, {"worker": worker_id})
-        }
+        held = set(self._ledger.fetch(connection, statements.HELD_BY, {"worker": worker_id}))
         for outcome in outcomes:
             key = (outcome.claim.task_id, outcome.claim.claim_no)
-            if key in held and self._goes_straight(outcome):
+            if key in held and isinstance(outcome, Finished) and self._goes_straight(outcome):
                 held.remove(key)
-                together.append(_parameters(worker_id, outcome, now))
+                together.append(_finish(worker_id, outcome, now))
             elif not self._record_one(connection, worker_id, outcome, now):
                 lost.add(outcome.claim.task_id)
         if together:
-            text, rows = self._ledger.as_text(statements.FINISH, together)
-            connection.exec_driver_sql(text, rows if rows[1:] else rows[0])
+            self._ledger.send_all(connection, statements.FINISH, together)
         return frozenset(lost)
 
     def _goes_straight(self, outcome: Outcome) -> bool:
@@ -296,6 +309,21 @@ def fair_share(claimable: int, want: int, share_among: int) -> int:
         `want` while there is plenty, less towards the end, at least 1.
     """
     return max(1, min(want, claimable // max(1, share_among)))
+
+
+def _finish(worker_id: int, outcome: Finished, now: int) -> dict[str, Any]:
+    """The values of `statements.FINISH`."""
+    return {
+        "task": outcome.claim.task_id,
+        "worker": worker_id,
+        "claim": outcome.claim.claim_no,
+        "new_size_bytes": outcome.size_bytes,
+        "new_from_cache": int(outcome.from_cache),
+        "new_http_status": outcome.http_status,
+        "new_elapsed_us": outcome.elapsed_us,
+        "attempts_more": outcome.attempts_more,
+        "now": now,
+    }
 
 
 def _as_statement(outcome: Outcome) -> tuple[Any, dict[str, Any], TaskState, str]:

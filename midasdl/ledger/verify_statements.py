@@ -16,6 +16,7 @@ from sqlalchemy import (
 )
 
 from midasdl.ledger.schema import damage, destination, task, transition
+from midasdl.ledger.statements import CLAIMED
 
 DONE = task.c.state == literal_column("'done'")
 UNFETCHED = or_(task.c.state == literal_column("'pending'"), task.c.state == literal_column("'failed'"))
@@ -124,6 +125,13 @@ PUT_BACK: Update = (
 )
 """The same, as it is done."""
 
+DESTINATIONS_OF = (
+    select(destination.c.task_id, destination.c.path)
+    .where(destination.c.task_id.in_(bindparam("tasks", expanding=True)))
+    .order_by(destination.c.id)
+)
+"""Every path at which the bytes of some tasks must be."""
+
 CLAIM_THESE = (
     update(task)
     .where(*_THESE, task.c.state == literal_column("'pending'"))
@@ -133,6 +141,6 @@ CLAIM_THESE = (
         claim_no=task.c.claim_no + 1,
         first_claimed_at=func.coalesce(task.c.first_claimed_at, bindparam("now")),
     )
-    .returning(task.c.id, task.c.md5, task.c.claim_no, task.c.attempts, task.c.not_before, task.c.size_bytes)
+    .returning(*CLAIMED)
 )
 """Take some tasks that wait, and no others."""

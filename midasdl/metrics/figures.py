@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,12 @@ class Times:
     counts: tuple[int, ...] = (0,) * (len(TIMES_S) + 1)
     sum_s: float = 0.0
 
-    def with_another(self, seconds: float) -> Times:
-        """Take in one download."""
+    def with_others(self, seconds: Collection[float]) -> Times:
+        """Take in some downloads."""
         counts = list(self.counts)
-        counts[bisect_left(TIMES_S, seconds)] += 1
-        return Times(tuple(counts), self.sum_s + seconds)
+        for each in seconds:
+            counts[bisect_left(TIMES_S, each)] += 1
+        return Times(tuple(counts), self.sum_s + sum(seconds))
 
     @property
     def mean_s(self) -> float | None:

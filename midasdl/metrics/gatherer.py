@@ -64,6 +64,7 @@ class Gatherer:
         self._lock = threading.Lock()
         self._errors: Counter[tuple[str, bool]] = Counter()
         self._times = Times()
+        self._took_s: list[float] = []
         self._snapshot = first
         self._shown_s = self._began_s = clock.monotonic()
         self._standing = NOT_SEEN
@@ -80,7 +81,7 @@ class Gatherer:
         """Take in one message."""
         with self._lock:
             if isinstance(event, DownloadCompleted):
-                self._times = self._times.with_another(event.elapsed_us / 1e6)
+                self._took_s.append(event.elapsed_us / 1e6)
             elif isinstance(event, DownloadFailed):
                 self._errors[str(event.error_class), event.will_retry] += 1
 
@@ -103,7 +104,8 @@ class Gatherer:
         if ending is not None or now_s >= self._read_due_s:
             self._read(now_s)
         with self._lock:
-            errors, times = dict(self._errors), self._times
+            errors, took_s, self._took_s = dict(self._errors), self._took_s, []
+        times = self._times = self._times.with_others(took_s)
         snapshot = self._snapshot
         self._add_up(now_s)
         busy, alive = self._shifts.add(now_s, (self._busy_seconds, self._worker_seconds))

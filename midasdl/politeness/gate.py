@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from operator import attrgetter
+from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping
@@ -102,8 +102,7 @@ class Gate:
         """React to answers by other rules from now on; may be called from any thread."""
         self._rules = rules
 
-    @contextmanager
-    def request(self, host: str) -> Iterator[Ticket]:
+    def request(self, host: str) -> Passage:
         """Wait for a slot and a permit, hold them during the block, give them back and report.
 
         Raises
@@ -113,15 +112,7 @@ class Gate:
         ServerUnavailableError
             When the server has been away for longer than the run's patience.
         """
-        ticket = Ticket()
-        try:
-            self._enter(host)
-            try:
-                yield ticket
-            finally:
-                self._count(host, ticket.report)
-        finally:
-            self._leave(host, ticket.report)
+        return Passage(self, host)
 
     def record(self) -> None:
         """Write down which requests passed: for who makes a few requests and settles no tasks."""
@@ -175,7 +166,8 @@ class Gate:
         self._has_permit = self._has_permit or isinstance(answer, Go)
         return answer
 
-    def _enter(self, host: str) -> None:
+    def enter(self, host: str) -> None:
+        """Wait for a slot and a permit; for `Passage` alone."""
         self._lose_patience_with_refusals(host)
         nap_s = FIRST_NAP_S
         missed_us = None
@@ -258,7 +250,7 @@ class Gate:
             self._glances[host] = (now_s, state)
         return state.is_well(self._clock.now_us())
 
-    def _leave(self, host: str, report: Report | None) -> None:
+    def leave(self, host: str, report: Report | None) -> None:
         """Give the permit back and fold the report in; without limits good news can be left untold."""
         told = None if report is None or report.is_only_counted else report
         if told is not None:
@@ -280,7 +272,7 @@ class Gate:
         state = self._glances.get(host, (0.0, UNKNOWN))[1]
         return self._goes_at_once and not report.is_error and state.is_calm
 
-    def _count(self, host: str, report: Report | None) -> None:
+    def count(self, host: str, report: Report | None) -> None:
         """Count a request that was made, whatever became of it."""
         if report is None:
             self.tally.count(host, UNTOLD, None)
@@ -310,6 +302,33 @@ class Gate:
         for step in steps(known, state, now, outcome):
             changed = {f"new_{name}": value for name, value in asdict(step).items()}
             connection.execute(health_statements.RECORD_STEP, {"new_host": host, "now": now, **changed})
+
+
+class Passage:
+    """One request's way through a gate, as a block."""
+
+    __slots__ = ("_gate", "_host", "_ticket")
+
+    def __init__(self, gate: Gate, host: str) -> None:
+        self._gate = gate
+        self._host = host
+        self._ticket = Ticket()
+
+    def __enter__(self) -> Ticket:
+        try:
+            self._gate.enter(self._host)
+        except BaseException:
+            self._gate.leave(self._host, None)
+            raise
+        return self._ticket
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._gate.count(self._host, self._ticket.report)
+        finally:
+            self._gate.leave(self._host, self._ticket.report)
 
 
 OWN = tuple(item.name for item in fields(HostState) if item.name not in {"breaker", "throttle"})

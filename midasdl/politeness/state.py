@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from midasdl.politeness.breaker import Answer, Breaker, BreakerRules, learn
 from midasdl.politeness.throttle import Throttle, observe, slow_down
@@ -62,8 +63,7 @@ class HostState:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What came of one request.
 
     Attributes

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from midasdl.ledger.responses import NO_ANSWER, Responses
 
 UNTOLD = "untold"
 """The outcome of a request that was given up on this side, as when the disk is full."""
+
+BUCKETS_REMEMBERED = 4_096
+"""Latencies of one server are alike, to the microsecond."""
 
 
 class Tally:
@@ -25,7 +29,7 @@ class Tally:
     def count(self, host: str, outcome: str, latency_us: int | None) -> None:
         """Count one request; without a latency there was no answer."""
         up_to_us = NO_ANSWER if latency_us is None else bucket_us(latency_us)
-        self._counts[host, str(outcome), up_to_us] += 1
+        self._counts[host, outcome, up_to_us] += 1
 
     def counted(self) -> tuple[Responses, ...]:
         """Everything that has not been forgotten; to be forgotten once it is written."""
@@ -40,6 +44,7 @@ class Tally:
                 del self._counts[key]
 
 
+@lru_cache(maxsize=BUCKETS_REMEMBERED)
 def bucket_us(latency_us: int) -> int:
     """A latency, rounded up to two digits: 123,456 becomes 130,000.
 

@@ -66,12 +66,13 @@ class Audience:
         self._clock = clock
         self._take_reading = take_reading
         self._due_s = clock.monotonic()
+        self._come_what_may = suppress(Exception)
 
     def follow(self, event: Event) -> None:
         """Take in one message of a worker, and pass it on."""
         self._tracker.follow(event, self._clock.monotonic())
         for watcher in self._watchers:
-            with suppress(Exception):
+            with self._come_what_may:
                 watcher.follow(event)
 
     def tick(self, workers: int) -> None:
@@ -94,7 +95,7 @@ class Audience:
 
     def _show(self, snapshot: Snapshot) -> None:
         for watcher in self._watchers:
-            with suppress(Exception):
+            with self._come_what_may:
                 watcher.show(snapshot)
 
 

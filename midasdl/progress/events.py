@@ -1,29 +1,26 @@
-"""The messages that workers send; small, frozen and picklable."""
+"""The messages that workers send: named tuples, because nothing else is made and pickled as quickly."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from midasdl.models import ErrorClass
 
 
-@dataclass(frozen=True, slots=True)
-class FileQueued:
+class FileQueued(NamedTuple):
     """A worker has claimed so many tasks, and will turn to them one after the other."""
 
     tasks: int
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadStarted:
+class DownloadStarted(NamedTuple):
     """A worker turns to a file; `path` is its first destination."""
 
     task_id: int
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
+class DownloadProgress(NamedTuple):
     """A large body is on its way: so much of it is here, of which `held_bytes` were before this attempt."""
 
     task_id: int
@@ -31,8 +28,7 @@ class DownloadProgress:
     held_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadCompleted:
+class DownloadCompleted(NamedTuple):
     """A file was fetched and published, at `files` destinations."""
 
     task_id: int
@@ -42,8 +38,7 @@ class DownloadCompleted:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
-class CacheHit:
+class CacheHit(NamedTuple):
     """The right bytes were on disk already."""
 
     task_id: int
@@ -52,8 +47,7 @@ class CacheHit:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadFailed:
+class DownloadFailed(NamedTuple):
     """A request did not bring the file, for `files` destinations; `will_retry`: it is tried again."""
 
     task_id: int
@@ -64,23 +58,20 @@ class DownloadFailed:
     files: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadAbandoned:
+class DownloadAbandoned(NamedTuple):
     """The worker dropped a file: its claim was lost, or it was asked to stop."""
 
     task_id: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """Nothing can be fetched for the moment; `why` is a sentence for a person."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class CrewChanged:
+class CrewChanged(NamedTuple):
     """The coordinator's own news: so many workers are alive, and `starting` of them are not ready yet."""
 
     workers: int
@@ -88,8 +79,7 @@ class CrewChanged:
     stopping: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PaceChanged:
+class PaceChanged(NamedTuple):
     """Another profile holds, or another number of workers works; `why` is a sentence for a person.
 
     Attributes

@@ -45,6 +45,9 @@ tells more about the rest than what is usual."""
 MOST_GROUPS = 200
 """MIDAS Open has about forty; what a strange manifest has beyond goes into one."""
 
+MOST_FOLDERS = 4_096
+"""Of whose data files the dataset is remembered; files come folder by folder."""
+
 _OTHER = ("", Kind.OTHER.value)
 
 Key = tuple[str, str]
@@ -90,6 +93,7 @@ class SizeBook:
 
     def __init__(self, groups: Iterable[Group] = ()) -> None:
         self._known: dict[Key, _Known] = {}
+        self._folders: dict[tuple[str, str], Key] = {}
         for group in groups:
             known = self._of((group.dataset, group.kind))
             known.done += group.done
@@ -98,14 +102,14 @@ class SizeBook:
 
     def came(self, path: str, size_bytes: int) -> None:
         """A content has come, or was on disk."""
-        known = self._of(key_of(path))
+        known = self._of(self._key_of(path))
         known.done += 1
         known.bytes_done += size_bytes
         known.unfinished = max(0, known.unfinished - 1)
 
     def failed(self, path: str) -> None:
         """A content will not come."""
-        known = self._of(key_of(path))
+        known = self._of(self._key_of(path))
         known.unfinished = max(0, known.unfinished - 1)
 
     def expected_bytes(self, tasks: int) -> float:
@@ -122,6 +126,19 @@ class SizeBook:
         groups = zip(self._known.values(), expected, strict=True)
         guessed = sum(size for known, size in groups if known.done < ENOUGH)
         return guessed / total if total else 0.0
+
+    def _key_of(self, path: str) -> Key:
+        """Of the second data file in a folder and the further ones, without taking its name apart."""
+        folder, _, name = path.rpartition("/")
+        alike = folder, name[-4:]
+        key = self._folders.get(alike)
+        if key is None:
+            key = key_of(path)
+            if len(self._folders) >= MOST_FOLDERS:
+                self._folders.clear()
+            if key[1] == Kind.DATA:
+                self._folders[alike] = key
+        return key
 
     def _of(self, key: Key) -> _Known:
         if key not in self._known and len(self._known) >= MOST_GROUPS:

@@ -74,6 +74,8 @@ class Tracker:
     def follow(self, event: Event, now_s: float) -> None:
         """Take in one message."""
         match event:
+            case DownloadCompleted():  # by far the most, therefore first
+                self._complete(event, now_s)
             case FileQueued():
                 self._claimed += event.tasks
             case DownloadStarted():
@@ -82,8 +84,6 @@ class Tracker:
                 self._meter.add(now_s, self._busy.grow(event.task_id, event.size_bytes, event.held_bytes))
             case DownloadAbandoned():
                 self._let_go(event.task_id, now_s)
-            case DownloadCompleted():
-                self._complete(event, now_s)
             case CacheHit():
                 self._find(event, now_s)
             case DownloadFailed():

@@ -23,9 +23,9 @@ from tests.support.clock import FakeClock
 from tests.support.desk import Desk
 
 WARM, FEW, MANY = 8, 32, 160
-MOST_CALLS = 370
+MOST_CALLS = 215
 MOST_STATEMENTS = 1.05
-MOST_SYSTEM_CALLS = 15
+MOST_SYSTEM_CALLS = 11
 
 SYSTEM = frozenset(
     {

@@ -314,6 +314,20 @@ def test_a_validator_too_long_for_a_name_is_not_kept(desk: Desk) -> None:
     assert parts(desk.store) == []
 
 
+def test_what_was_left_before_a_round_is_found_in_it_without_looking_again(
+    store: CacheStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C13: one look at the part files serves all files of a round."""
+    attempt(store, TAG)
+    (partial,) = parts(store)
+    store.look_around()
+    monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("looked again"))
+    with store.incoming("0" * 32, TWIN) as other, store.incoming(MD5, PATH) as incoming:
+        other.write(CONTENTS)
+        assert incoming.held is not None
+        assert not partial.exists(), "it is another's now"
+
+
 def test_trouble_with_the_disk_keeps_nothing(store: CacheStore) -> None:
     """S7: a full disk needs the space."""
     attempt(store, TAG, error=StorageError("The disk is full."))

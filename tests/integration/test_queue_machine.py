@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Whoever writes with a claim that is not his, or no longer, or with another number, changes nothing."""
         for holder, claim in self.given[-6:]:
             for worker, number in ((holder, 0), (holder + 1, 0), (holder, -1), (holder, 1)):
-                forged = replace(claim, claim_no=claim.claim_no + number)
+                forged = claim._replace(claim_no=claim.claim_no + number)
                 if not self.model.is_live(worker, forged):
                     self.write_in_vain(worker, judged(forged, trouble, self.clock.now_us()))
 

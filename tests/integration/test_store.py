@@ -19,6 +19,7 @@ from midasdl.errors import ExitCode, StorageError
 
 CONTENTS = b"Conventions,G,BADC-CSV,1\n" + b"9" * 5_000
 MD5 = hashlib.md5(CONTENTS).hexdigest()
+GIBIBYTE = 1024**3
 PATH = "data/devon/01234_exeter/a.csv"
 FURTHER = ("data/devon/01234_exeter/b.csv", "data/kent/05678_dover/a.csv")
 
@@ -358,3 +359,29 @@ def test_s7_a_disk_that_fails_is_a_storage_error_and_leaves_all_as_it_was(
     assert parts(root) == []
     publish(resumed)
     assert (root / PATH).read_bytes() == CONTENTS
+
+
+@pytest.mark.parametrize(("free_bytes", "looks"), [(10 * GIBIBYTE, 2), (3 * GIBIBYTE, 6)])
+def test_s7_room_is_looked_at_for_each_file_unless_a_round_cannot_use_it_up(
+    root: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, looks: int
+) -> None:
+    """Of the part files' disk and of the folder's, for three files of one folder in one round."""
+    store = CacheStore(root, min_free_bytes=GIBIBYTE)
+    store.prepare()
+    (root / PATH).parent.mkdir(parents=True)
+    seen: list[Any] = []
+
+    def statvfs(place: Any) -> os.statvfs_result:
+        seen.append(place)
+        return os.statvfs_result((4096, 4096, 10**9, 0, free_bytes // 4096, 10**9, 0, 10**9, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    store.look_around()
+    for path in (PATH, FURTHER[0], PATH):
+        store.require_room(path)
+    assert len(seen) == looks
+
+    free_bytes = GIBIBYTE // 2
+    store.look_around()
+    with pytest.raises(StorageError):
+        store.require_room(PATH)

@@ -75,7 +75,7 @@ def some_figures(**changed: Any) -> Figures:
         "snapshot": SNAPSHOT,
         "standing": standing,
         "errors": {("unavailable", True): 3, ("not-found", False): 2},
-        "times": Times().with_another(0.07).with_another(0.4),
+        "times": Times().with_others([0.07, 0.4]),
         "memory": {"coordinator": 70_000_000, "workers": 90_000_000},
         "task_seconds": {"pending": 9_000.0, "in_progress": 240.0},
         "busy_share": 0.97,

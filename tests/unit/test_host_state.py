@@ -33,7 +33,7 @@ def test_errors_are_counted_over_all_workers_and_a_file_sets_them_back() -> None
 
 def test_retry_after_pauses_everybody_for_just_so_long() -> None:
     """C6: what the server asks for is what it gets."""
-    state = told(HostState(), replace(OVERLOADED, retry_after_us=7 * SECOND))
+    state = told(HostState(), OVERLOADED._replace(retry_after_us=7 * SECOND))
 
     assert state.paused_until == NOW + 7 * SECOND
     assert state.pause_reason == "CEDA answered 503 and asked to wait for 7 s"
@@ -68,7 +68,7 @@ def test_requests_that_were_refused_together_make_one_pause() -> None:
 
 def test_being_told_to_wait_lowers_the_rate_that_follows() -> None:
     """C7: after the pause the start is gentle."""
-    assert told(HostState(), replace(OVERLOADED, retry_after_us=SECOND)).throttle.share == 0.5
+    assert told(HostState(), OVERLOADED._replace(retry_after_us=SECOND)).throttle.share == 0.5
 
 
 def test_a_shorter_pause_never_ends_a_longer_one() -> None:
@@ -80,6 +80,6 @@ def test_a_shorter_pause_never_ends_a_longer_one() -> None:
 
 def test_no_pause_is_longer_than_an_hour() -> None:
     """C6: a server that asks for a day is asked again after an hour."""
-    state = told(HostState(), replace(OVERLOADED, retry_after_us=86_400 * SECOND))
+    state = told(HostState(), OVERLOADED._replace(retry_after_us=86_400 * SECOND))
 
     assert state.paused_until == NOW + 3600 * SECOND
