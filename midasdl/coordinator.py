@@ -93,6 +93,7 @@ class Coordinator:
         listener: Listener,
         limits: RunLimits = NO_LIMITS,
     ) -> None:
+        self._come_what_may = suppress(Exception)
         self._ledger = ledger
         self._clock: Clock = ledger.clock
         self._registry = RunRegistry(ledger)
@@ -106,7 +107,6 @@ class Coordinator:
         self._berths: list[Berth] = []
         self._stop_signal: int | None = None
         self._stopping_since_s: float | None = None
-        self._come_what_may = suppress(Exception)
         self._crashes_in_a_row = 0
         self._crew: CrewChanged | None = None
         self._next_beat_s = self._next_recovery_s = 0.0

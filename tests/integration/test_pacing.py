@@ -89,6 +89,14 @@ def steps_in(ledger: Ledger) -> list[tuple[Any, ...]]:
         ]
 
 
+@pytest.mark.usefixtures("noon")
+def test_a_run_that_begins_within_a_window_says_so_before_anything_else(ledger: Ledger) -> None:
+    """F5: whoever listens knows from the start which profile holds."""
+    story = Story()
+    Coordinator(ledger, pytest.fail, scheduled(window("11:00", "13:00", "conservative")), 1, story)
+    assert [change.after for change in story.changes] == ["conservative"]
+
+
 @pytest.mark.effect_of("performance.schedule")
 def test_a_job_changes_its_pace_with_the_schedule_and_keeps_why(ledger: Ledger, noon: FakeClock) -> None:
     """F5: limits and workers of each profile, none in a pause; told once each, and kept as steps."""
