@@ -18,6 +18,7 @@ from midasdl.ledger.ledger import Ledger, data_root_of
 from midasdl.ledger.overview import Counts, Overview
 from midasdl.ledger.runs import Recovered, RunRegistry
 from midasdl.ledger.tasks import TaskQueue
+from midasdl.ledger.totals import Totals
 from midasdl.pacing import sit_out
 from midasdl.progress.audience import Listener, Nobody
 from midasdl.space import Need, Room, expected_bytes, lack_of_room, places_of, refuse_if, rooms_at
@@ -105,6 +106,7 @@ class Job:
         recovered = self._registry.recover()
         if retry_failed:
             TaskQueue(self._ledger).requeue()
+        Totals(self._ledger).count_if_due()
         counts = self._overview.counts()
         try:
             store = store_from(self._settings, self.data_root)

@@ -35,6 +35,11 @@ LONG_LOG = (
     "before it is through. Close it (an open sqlite3 shell, or 'midasdl sql' in a pager?)"
 )
 
+ASTRAY = (
+    "what the ledger keeps as sums is not what is there ({astray}): somebody has changed it past its triggers. "
+    "Loading the manifest again counts anew: midasdl init MANIFEST"
+)
+
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 
@@ -128,11 +133,15 @@ def _examine_contents(ledger: Ledger) -> Iterator[Finding]:
     from midasdl.ledger.ledger import data_root_of
     from midasdl.ledger.library import may_be_written
     from midasdl.ledger.overview import Overview
+    from midasdl.ledger.totals import Totals
 
     damage = ledger.damage()
     if damage is not None:
         raise NotALedgerError(f"The ledger {ledger.path} is damaged ({damage}).", way_back(ledger.path))
     Overview(ledger).require_that_all_adds_up()
+    astray = Totals(ledger).disagreement()
+    if astray is not None:
+        yield Finding("ledger sums", PROBLEM, ASTRAY.format(astray=astray))
     yield Finding("ledger", OK, f"{ledger.path}, journal mode {ledger.journal_mode()}, whole, adds up")
     if not may_be_written(ledger.path):
         text = f"{ledger.path} or what lies beside it belongs to somebody else: you may look, and not run"

@@ -23,6 +23,7 @@ from midasdl.ledger.ledger import Ledger, inserted_id
 from midasdl.ledger.merge import Batch, Known, LoadSummary, Seen, sort_out
 from midasdl.ledger.schema import destination, manifest, reject, setting, task
 from midasdl.ledger.tasks import TaskQueue
+from midasdl.ledger.totals import forget_what_a_load_has_changed
 from midasdl.manifest import ManifestParser, require_plausible
 from midasdl.models import FileInfo, Reject, TaskState
 from midasdl.selection import NearNames, Selection, explain_no_match
@@ -112,6 +113,7 @@ class ManifestLoader:
             connection.execute(sql.DELETE_TASKS_WITHOUT_DESTINATION)
         if held_before and self.summary.added:
             self._reopen_gainers(connection, first_new)
+        forget_what_a_load_has_changed(connection, held_before=bool(held_before))
         self.summary = replace(self.summary, lines=parser.lines, gone=held_before - self._old_and_named)
         self._refuse_if_strict()
         self._close_manifest_row(connection, parser.md5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,8 @@ from midasdl.identity import ProcessIdentity
 from midasdl.ledger import reading_statements as ask
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.schema import destination, manifest, politeness, run, step, task, worker
+from midasdl.ledger.totals import groups, places
 from midasdl.models import ErrorClass, TaskState
-
-ENOUGH_TASKS = 50_000
-"""So many tell what the others are like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Overview:
         self._ledger = ledger
 
     def counts(self) -> Counts:
-        """Tasks by state; only the bytes take a look at every task."""
+        """Tasks by state, from indexes and sums."""
         with self._ledger.read() as connection:
             pending, claimed, failed, tasks, files, bytes_done = (
                 int(connection.execute(question).scalar_one())
@@ -97,27 +94,9 @@ class Overview:
         return Counts(pending, claimed, done, failed, files=files, bytes_done=bytes_done)
 
     def sizes(self) -> list[Sizes]:
-        """What is done and what is not, by dataset and kind; a content counts where its first path is.
-
-        Of many tasks some tell how large those are that are done; what is unfinished is counted as far as it is few.
-        """
+        """What is done and what is not, by dataset and kind; a content counts where its first path is."""
         with self._ledger.read() as connection:
-            each = max(1, connection.execute(ask.COUNT_TASKS).scalar_one() // ENOUGH_TASKS)
-            groups = {row[:2]: row[2:] for row in connection.execute(ask.GROUPS, {"each": each})}
-            pending, claimed = (
-                connection.execute(how_many).scalar_one()
-                for how_many in (ask.COUNT_PENDING, ask.COUNT_CLAIMED)
-            )
-            if each == 1 or pending + claimed > ENOUGH_TASKS:
-                return [Sizes(done, size, unfinished * each) for done, size, unfinished in groups.values()]
-            waiting = Counter[tuple[str, str]]()
-            for dataset, kind, number in connection.execute(ask.UNFINISHED_GROUPS):
-                waiting[dataset, kind] += number
-        found = []
-        for name in groups.keys() | waiting.keys():
-            done, bytes_done, _ = groups.get(name, (0, 0, 0))
-            found.append(Sizes(done, bytes_done, waiting[name]))
-        return found
+            return [Sizes(group.done, group.bytes_done, group.unfinished) for group in groups(connection)]
 
     def not_done(self, md5s: Collection[str]) -> frozenset[str]:
         """Of some md5s, those that the ledger has and that are still to be obtained, failed ones too."""
@@ -151,9 +130,9 @@ class Overview:
                 yield tuple(row)
 
     def progress(self) -> list[dict[str, Any]]:
-        """The rows of the view ``progress``: files and bytes for each dataset and state."""
+        """The rows of the view ``progress``, from sums: files, contents and bytes for each dataset and state."""
         with self._ledger.read() as connection:
-            return [dict(row) for row in connection.exec_driver_sql("SELECT * FROM progress").mappings()]
+            return [place._asdict() for place in places(connection)]
 
     def workers_now(self) -> list[dict[str, Any]]:
         """The rows of the view ``workers_now``, without those of processes that are gone from this host."""

@@ -15,16 +15,13 @@ from sqlalchemy import Connection
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger import reading_statements as ask
 from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.totals import groups
 from midasdl.models import ErrorClass
-from midasdl.progress.sizes import Group
 from midasdl.progress.snapshot import Reading, RunTotals, Server, Tally
 
 FULL_EVERY_S = 60.0
 FULL_COST = 100
 """A full reading follows the one before after a minute, and after so many times the time that it took."""
-
-SAMPLE = 20_000
-"""So many tasks tell how sizes are mixed, however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +80,10 @@ class LedgerReader:
 
     def _read_all(self, connection: Connection, totals: _Totals) -> Reading:
         tasks, claimed = self._count_tasks(connection, totals)
-        done, failed = (0, 0)
-        if totals.files > totals.tasks:
-            done, failed = connection.execute(ask.FURTHER_FILES).one()
-        files = Tally(totals.files, tasks.done + done, tasks.failed + failed)
+        done, failed = (
+            connection.execute(ask.FILES_IN, {"state": state}).scalar_one() for state in ("done", "failed")
+        )
+        files = Tally(totals.files, done, failed)
         bytes_done, run = self._read_sums(connection)
         return self._with_the_rest(
             connection,
@@ -95,7 +92,7 @@ class LedgerReader:
                 tasks,
                 bytes_done,
                 claimed,
-                groups=_groups(connection, totals.tasks),
+                groups=groups(connection),
                 run=run,
             ),
         )
@@ -163,14 +160,4 @@ def run_totals(connection: Connection, run_id: int, brought: Sequence[Any]) -> R
         retrying=connection.execute(ask.RUN_RETRIED, this).scalar_one(),
         bytes_fetched=sum(row[3] for row in fetched),
         failures=tuple((ErrorClass(name), count) for name, count in failed),
-    )
-
-
-def _groups(connection: Connection, tasks: int) -> tuple[Group, ...]:
-    """What is known of sizes; from a sample where there are very many tasks."""
-    each = max(1, tasks // SAMPLE)
-    rows: Sequence[Any] = connection.execute(ask.GROUPS, {"each": each}).all()
-    return tuple(
-        Group(dataset, kind, done * each, size * each, unfinished * each)
-        for dataset, kind, done, size, unfinished in rows
     )

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, case, func, literal_column, select, union_all
+from sqlalchemy import bindparam, func, literal_column, select
 
-from midasdl.ledger.schema import destination, manifest, politeness, run, step, task, transition, worker
+from midasdl.ledger.schema import (
+    destination,
+    manifest,
+    politeness,
+    run,
+    step,
+    task,
+    total,
+    transition,
+    worker,
+)
 from midasdl.ledger.statements import ALIVE, DONE, FAILED, IN_PROGRESS, PENDING
 from midasdl.models import ErrorClass
 
@@ -28,56 +38,16 @@ WORKERS_ALIVE = select(worker.c.host, worker.c.pid, worker.c.process_started).wh
 )
 SERVERS = select(politeness).order_by(politeness.c.host)
 
-BYTES_DONE = select(func.coalesce(func.sum(task.c.size_bytes), 0)).where(DONE)
-"""Walks all tasks."""
-
-_FURTHER = (
-    select(destination.c.task_id, (func.count() - 1).label("paths"))
-    .group_by(destination.c.task_id)
-    .having(func.count() > 1)
-    .subquery()
+BYTES_DONE = select(func.coalesce(func.sum(total.c.content_bytes), 0)).where(
+    total.c.state == literal_column("'done'")
 )
-FURTHER_FILES = (
-    select(
-        func.coalesce(func.sum(case((DONE, _FURTHER.c.paths))), 0),
-        func.coalesce(func.sum(case((FAILED, _FURTHER.c.paths))), 0),
-    )
-    .select_from(_FURTHER)
-    .join(task, task.c.id == _FURTHER.c.task_id)
-)
-"""Paths beyond the first of tasks that are done, and that have failed; walks an index of destinations."""
+FILES_IN = select(func.coalesce(func.sum(total.c.files), 0)).where(total.c.state == bindparam("state"))
+"""From sums that are kept."""
 
 _first_of = destination.alias("first_of")
 _first = (
     select(func.min(_first_of.c.id)).where(_first_of.c.task_id == task.c.id).correlate(task).scalar_subquery()
 )
-GROUPS = (
-    select(
-        func.coalesce(destination.c.dataset, ""),
-        destination.c.kind,
-        func.count().filter(DONE),
-        func.coalesce(func.sum(task.c.size_bytes).filter(DONE), 0),
-        func.count().filter(PENDING | IN_PROGRESS),
-    )
-    .select_from(task)
-    .join(destination, destination.c.id == _first)
-    .where(task.c.id % bindparam("each") == literal_column("0"))
-    .group_by(literal_column("1"), literal_column("2"))
-)
-"""Sizes by dataset and kind, of one task in so many; walks all tasks, and looks at the paths of those."""
-
-UNFINISHED_GROUPS = union_all(
-    *(
-        select(func.coalesce(destination.c.dataset, literal_column("''")), destination.c.kind, func.count())
-        .select_from(task)
-        .join(destination, destination.c.id == _first)
-        .where(which)
-        .group_by(literal_column("1"), literal_column("2"))
-        for which in (PENDING, IN_PROGRESS)
-    )
-)
-"""How many tasks are unfinished by dataset and kind, from partial indexes, in a time that grows with their number."""
-
 _RUNS_WORKERS = select(worker.c.id).where(worker.c.run_id == bindparam("run"))
 
 DONE_BY_WORKER = (

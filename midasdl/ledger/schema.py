@@ -29,7 +29,7 @@ from sqlalchemy.sql.compiler import DDLCompiler
 
 from midasdl.models import Kind, TaskState
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest migration; a test compares it with `migrations/versions`."""
 
 APPLICATION_ID = 0x4D494441
@@ -313,4 +313,34 @@ damage = Table(
     Column("found_at", Big, nullable=False),
     one_of("found", DAMAGES, "damage_found"),
     comment="finished files that verify found missing or damaged and that were not put right since",
+)
+
+total = Table(
+    "total",
+    metadata,
+    Column("dataset", Text, primary_key=True, comment="'' where there is none"),
+    Column("kind", Text, primary_key=True),
+    Column(
+        "state",
+        Text,
+        primary_key=True,
+        comment="done or failed: kept at every change; all: of any state, made when asked for after a load",
+    ),
+    Column("files", Big, nullable=False),
+    Column(
+        "tasks",
+        Big,
+        nullable=False,
+        comment="distinct contents of the dataset, each where its first path in it is",
+    ),
+    Column("bytes", Big, nullable=False, comment="of all files"),
+    Column(
+        "contents",
+        Big,
+        nullable=False,
+        comment="distinct contents of the ledger, each where its first path is",
+    ),
+    Column("content_bytes", Big, nullable=False),
+    comment="sums over files, by dataset and kind, so that nobody has to walk all tasks for them",
+    sqlite_with_rowid=False,
 )

@@ -53,7 +53,7 @@ def later(by: int) -> str:
 def schema_of(connection: Connection) -> dict[str, str]:
     """The text of every table and index, with blanks made equal."""
     rows = connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_schema WHERE type <> 'view' AND name NOT LIKE '%alembic_version%'"
+        "SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'index') AND name NOT LIKE '%alembic_version%'"
     )
     return {name: " ".join((sql or "").split()) for name, sql in rows}
 

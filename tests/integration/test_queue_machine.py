@@ -32,6 +32,7 @@ from midasdl.ledger.outcomes import Claim, Finished, Outcome
 from midasdl.ledger.overview import Overview
 from midasdl.ledger.runs import LEASE_S, Recovered, RunRegistry
 from midasdl.ledger.tasks import LONGEST_WAIT_US, TaskQueue
+from midasdl.ledger.totals import Totals, places
 from midasdl.manifest import ManifestParser
 from midasdl.models import ErrorClass
 from midasdl.selection import Selection
@@ -281,6 +282,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.the_ledger_holds_what_the_model_holds()
         self.what_is_done_is_there()
         Overview(self.ledgers[0]).require_that_all_adds_up()
+
+    @invariant()
+    def the_sums_are_what_a_count_finds(self) -> None:
+        """I4: whatever has changed a task or its paths, by file, dataset, kind and state."""
+        assert Totals(self.ledgers[0]).disagreement() is None
+        with self.ledgers[0].read() as connection:
+            counted = connection.exec_driver_sql("SELECT dataset, state, files, tasks FROM progress").all()
+            assert [place[:4] for place in places(connection)] == [tuple(row) for row in counted]
 
     # --- helpers
 

@@ -1,0 +1,185 @@
+"""Sums over all files by dataset and kind: what is done and what has failed costs nothing to know.
+
+Triggers keep those of finished and failed tasks, whoever changes a task. What belongs to a dataset in all changes with
+a load alone: it is counted when somebody asks for it the first time after one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, exists, func, literal_column, select
+
+from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.schema import destination, task, total
+from midasdl.ledger.statements import IN_PROGRESS
+from midasdl.models import TaskState
+from midasdl.progress.sizes import Group
+
+ALL = "all"
+ENDED = (TaskState.DONE.value, TaskState.FAILED.value)
+UNKNOWN_SHAPE = "other"
+"""What people read where there is no dataset."""
+
+
+class Sums(NamedTuple):
+    """Of the files of one dataset and kind, in one state or in all; a row of the table ``total``."""
+
+    dataset: str
+    kind: str
+    state: str
+    files: int
+    tasks: int
+    bytes: int
+    contents: int
+    content_bytes: int
+
+
+class Place(NamedTuple):
+    """What there is of one dataset and state, as the view ``progress`` has it."""
+
+    dataset: str
+    state: str
+    files: int
+    tasks: int
+    bytes: int | None
+
+
+_IS_FIRST = """NOT EXISTS (SELECT 1 FROM destination o WHERE o.task_id = d.task_id AND o.id < d.id)"""
+_IS_FIRST_THERE = """NOT EXISTS
+               (SELECT 1 FROM destination o WHERE o.task_id = d.task_id AND o.id < d.id AND o.dataset IS d.dataset)"""
+
+COUNT_ENDED = f"""
+SELECT f.dataset, f.kind, f.state, count(*), sum(f.is_first_there), sum(f.size), sum(f.is_first),
+       sum(f.is_first * f.size)
+  FROM (SELECT coalesce(d.dataset, '') AS dataset, d.kind, t.state, coalesce(t.size_bytes, 0) AS size,
+               {_IS_FIRST} AS is_first,
+               {_IS_FIRST_THERE} AS is_first_there
+          FROM destination d JOIN task t ON t.id = d.task_id
+         WHERE t.state IN ('done', 'failed')) AS f
+ GROUP BY 1, 2, 3"""
+"""Walks all files."""
+
+COUNT_ALL = f"""
+SELECT a.dataset, a.kind, 'all', a.files, a.files - coalesce(l.there, 0), 0, a.files - coalesce(l.anywhere, 0), 0
+  FROM (SELECT coalesce(dataset, '') AS dataset, kind, count(*) AS files FROM destination GROUP BY 1, 2) AS a
+  LEFT JOIN (SELECT coalesce(d.dataset, '') AS dataset, d.kind, sum(NOT {_IS_FIRST_THERE}) AS there,
+                    sum(NOT {_IS_FIRST}) AS anywhere
+               FROM destination d
+              WHERE d.task_id IN (SELECT task_id FROM destination GROUP BY task_id HAVING count(*) > 1)
+              GROUP BY 1, 2) AS l
+    ON l.dataset = a.dataset AND l.kind = a.kind"""
+"""Walks all files, and looks twice only at those whose contents stand elsewhere too."""
+
+FORGET_ALL = "DELETE FROM total WHERE state = 'all'"
+FORGET_ENDED = "DELETE FROM total WHERE state <> 'all'"
+KEEP = "INSERT INTO total "
+
+HAS_ALL = select(exists().where(total.c.state == literal_column("'all'")))
+
+CLAIMED = (
+    select(
+        func.coalesce(destination.c.dataset, literal_column("''")),
+        func.count(),
+        func.count(destination.c.task_id.distinct()),
+    )
+    .select_from(task)
+    .join(destination, destination.c.task_id == task.c.id)
+    .where(IN_PROGRESS)
+    .group_by(literal_column("1"))
+)
+"""Files and tasks that somebody works on; from a partial index."""
+
+
+class Totals:
+    """The sums of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def count_if_due(self) -> None:
+        """After a load, count what there is in all, so that further questions need not.
+
+        Concurrency: of several processes one counts, in a transaction of its own.
+        """
+        with self._ledger.read() as connection:
+            if is_counted(connection):
+                return
+        with self._ledger.write() as connection:
+            if not is_counted(connection):
+                connection.exec_driver_sql(KEEP + COUNT_ALL)
+
+    def disagreement(self) -> str | None:
+        """What a count of all files finds else than the sums say; None where they agree. It walks all files."""
+        with self._ledger.read() as connection:
+            kept = {row[:3]: row for row in sums(connection) if any(row[3:])}
+            counted = {tuple(row[:3]): tuple(row) for row in _walk(connection)}
+        for key in sorted(kept.keys() | counted.keys()):
+            if kept.get(key) != counted.get(key):
+                return f"{' '.join(key)}: {kept.get(key)} instead of {counted.get(key)}"
+        return None
+
+
+def sums(connection: Connection) -> list[Sums]:
+    """All sums; where those over all states are not kept, they are counted, which walks all files."""
+    rows = [Sums(*row) for row in connection.execute(select(total))]
+    if not any(row.state == ALL for row in rows):
+        rows += [Sums(*row) for row in connection.exec_driver_sql(COUNT_ALL)]
+    return rows
+
+
+def is_counted(connection: Connection) -> bool:
+    """Whether the sums over all states are kept."""
+    return bool(connection.execute(HAS_ALL).scalar_one())
+
+
+def forget_what_a_load_has_changed(connection: Connection, *, held_before: bool) -> None:
+    """After a load, inside its transaction; a ledger that `held_before` nothing had nothing finished either."""
+    connection.exec_driver_sql(FORGET_ALL)
+    if held_before:
+        connection.exec_driver_sql(FORGET_ENDED)
+        connection.exec_driver_sql(KEEP + COUNT_ENDED)
+
+
+def places(connection: Connection) -> list[Place]:
+    """The rows of the view ``progress``; a file has a size once its task is done."""
+    found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+
+    def add(dataset: str, state: str, numbers: Iterable[int], sign: int = 1) -> None:
+        here = found[dataset, state]
+        here[:] = [before + sign * number for before, number in zip(here, numbers, strict=True)]
+
+    for row in sums(connection):
+        numbers = (row.files, row.tasks, row.bytes)
+        if row.state != ALL:
+            add(row.dataset, row.state, numbers)
+        add(row.dataset, TaskState.PENDING, numbers, 1 if row.state == ALL else -1)
+    for dataset, files, tasks in connection.execute(CLAIMED):
+        add(dataset, TaskState.IN_PROGRESS, (files, tasks, 0))
+        add(dataset, TaskState.PENDING, (files, tasks, 0), -1)
+    return sorted(
+        Place(dataset or UNKNOWN_SHAPE, str(state), files, tasks, size if state == TaskState.DONE else None)
+        for (dataset, state), (files, tasks, size) in found.items()
+        if files
+    )
+
+
+def groups(connection: Connection) -> tuple[Group, ...]:
+    """What is known of sizes, by dataset and kind; a content counts where its first path is."""
+    rows: dict[tuple[str, str], dict[str, Sums]] = defaultdict(dict)
+    for row in sums(connection):
+        rows[row.dataset, row.kind][row.state] = row
+    found = []
+    for (dataset, kind), by_state in rows.items():
+        contents = {state: row.contents for state, row in by_state.items()}
+        unfinished = contents.get(ALL, 0) - sum(contents.get(state, 0) for state in ENDED)
+        done = by_state.get(TaskState.DONE)
+        size = 0 if done is None else done.content_bytes
+        found.append(Group(dataset, kind, contents.get(TaskState.DONE, 0), size, unfinished))
+    return tuple(found)
+
+
+def _walk(connection: Connection) -> list[Any]:
+    return [row for count in (COUNT_ALL, COUNT_ENDED) for row in connection.exec_driver_sql(count)]
