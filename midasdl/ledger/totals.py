@@ -173,7 +173,9 @@ def groups(connection: Connection) -> tuple[Group, ...]:
         rows[row.dataset, row.kind][row.state] = row
     found = []
     for (dataset, kind), by_state in rows.items():
-        contents = {state: row.contents for state, row in by_state.items()}
+        contents = {state: row.contents for state, row in by_state.items() if row.contents}
+        if not contents:
+            continue
         unfinished = contents.get(ALL, 0) - sum(contents.get(state, 0) for state in ENDED)
         done = by_state.get(TaskState.DONE)
         size = 0 if done is None else done.content_bytes

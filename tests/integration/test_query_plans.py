@@ -107,7 +107,7 @@ def test_nothing_that_workers_send_walks_or_sorts_all_tasks(busy: Ledger, sent: 
         (statements.ANY_IN_PROGRESS, "SCAN task USING INDEX task_claimed"),
         (statements.TAKE_BACK, "SEARCH task USING COVERING INDEX task_claimed (worker_id=?)"),
         (statements.RECORD_TAKEN_BACK, "SEARCH task USING COVERING INDEX task_claimed (worker_id=?)"),
-        (statements.REQUEUE, "SEARCH task USING INDEX task_failed (error_class=?)"),
+        (statements.REQUEUE, "SEARCH task USING COVERING INDEX task_failed (error_class=?)"),
         (statements.FINISH, "SEARCH task USING INTEGER PRIMARY KEY (rowid=?)"),
         (statements.ALIVE, "SCAN worker USING COVERING INDEX worker_alive"),
     ],
