@@ -37,7 +37,9 @@ def measure(bench: Bench) -> Result:
         with slow_server(archive.root, 0.0) as server:
             runner = Midasdl(Course(archive, server.url, folder, 8))
             _finish_most(runner.folder / "loaded.db", len(archive.sums))
-            _run([*MIDASDL, "--ledger", "loaded.db", "status"], runner)  # counts once, as the first run has done
+            _run(
+                [*MIDASDL, "--ledger", "loaded.db", "status"], runner
+            )  # counts once, as the first run has done
             first_request, status, version, bare = [], [], [], []
             for number in range(bench.rounds):
                 server.forget()

@@ -51,8 +51,9 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
     from midasdl.errors import NotALedgerError
-    from midasdl.ledger.engine import is_interrupted, translate
+    from midasdl.ledger.engine import is_interrupted, translate, way_back
     from midasdl.ledger.ledger import Ledger
+    from midasdl.ledger.views import spoilt_views
 
     style = options.format or ("records" if output.json_lines else "table")
     with (
@@ -67,6 +68,9 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
                 raise
             if isinstance(damaged := translate(error, ledger.path), NotALedgerError):
                 raise damaged from error
+            if spoilt := spoilt_views(connection):
+                why = f"The ledger {ledger.path} is damaged (the view {spoilt[0]} is not what it was)."
+                raise NotALedgerError(why, way_back(ledger.path)) from error
             raise UsageError(
                 f"The query cannot be run: {error.orig}.",
                 'Tables and views: midasdl sql "SELECT name FROM sqlite_schema"',

@@ -379,3 +379,10 @@ def drop_views(connection: Connection) -> None:
     """Remove every view, so that a migration may rebuild the tables beneath."""
     for name in reversed(VIEWS):
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+
+
+def spoilt_views(connection: Connection) -> list[str]:
+    """The views that are not what `create_views` has made of them."""
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
+    there = dict(rows)
+    return [name for name, view in VIEWS.items() if there.get(name) != view.ddl(name)]

@@ -147,6 +147,19 @@ def test_no_damage_ends_a_command_in_a_traceback_or_unseen_by_doctor(job: JobOnT
         assert kind == "flipped" or ended.code == 1, f"doctor did not see {kind}: {ended.out}"
 
 
+def test_a_view_that_is_no_longer_what_it_was_is_no_fault_of_the_query(job: JobOnTrial) -> None:
+    """L9 U1: exit 6 and the way back; a query that is wrong itself stays a usage error."""
+    job.init()
+    run_inside(job.command, "sql", "SELECT * FROM download", code=2)
+    job.change("DROP VIEW downloads")
+    job.change("CREATE VIEW downloads (path) AS SELECT path, id FROM destination")
+
+    ended = run_inside(job.command, "sql", "SELECT * FROM downloads", code=6)
+
+    assert "the view downloads" in ended.err
+    assert "midasdl init MANIFEST" in ended.err
+
+
 def test_a_log_that_a_crash_left_and_the_disk_spoilt_costs_hashing_only(
     job_on: JobOn, small_archive: Archive
 ) -> None:
