@@ -66,6 +66,7 @@ class Channel:
     def __init__(self, pipe: Connection, buffer_size: int) -> None:
         self._pipe = pipe
         self._events: deque[Event] = deque(maxlen=buffer_size)
+        self._has_news = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._send_on_and_on, daemon=True, name="channel")
 
@@ -83,6 +84,8 @@ class Channel:
         if isinstance(event, DownloadCompleted):
             self._take_back_start_of(event.task_id)
         self._events.append(event)
+        if not self._has_news.is_set():
+            self._has_news.set()
 
     def _take_back_start_of(self, task_id: int) -> None:
         """Nobody else appends, so that the last event stays the last while it is looked at."""
@@ -94,6 +97,7 @@ class Channel:
     def close(self, bye: Bye) -> None:
         """Send what is left and say goodbye."""
         self._closing.set()
+        self._has_news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=SEND_EVERY_S * 20)
         with suppress(OSError):
@@ -102,13 +106,14 @@ class Channel:
             self._pipe.close()
 
     def _send_on_and_on(self) -> None:
-        quiet_s = 0.0
+        """Sleep until there is news, then wait a little for more of it: who has nothing to tell wakes nobody."""
         with suppress(OSError):
-            while not self._closing.wait(SEND_EVERY_S):
-                quiet_s += SEND_EVERY_S
-                if self._events or quiet_s >= PULSE_EVERY_S:
-                    self._send_events()
-                    quiet_s = 0.0
+            while True:
+                self._has_news.wait(PULSE_EVERY_S)
+                if self._closing.wait(SEND_EVERY_S):
+                    return
+                self._has_news.clear()
+                self._send_events()
 
     def _send_events(self) -> None:
         events: list[Event] = []

@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from sqlalchemy import Connection, CursorResult, Executable, PoolProxiedConnection, select
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from midasdl.clock import Clock, SystemClock
 from midasdl.errors import LedgerError, LedgerTooNewError, NotALedgerError
 from midasdl.ledger import statements
+from midasdl.ledger.brief import Brief
 from midasdl.ledger.engine import (
     READ_ONLY,
     Patience,
@@ -171,8 +173,28 @@ class Ledger:
         with self._translated, self._reading.begin() as connection:
             yield connection
 
-    def look(self, statement: Executable, values: dict[str, Any]) -> Any:
-        """The first column of the first row that a statement finds at this moment; None if it finds none.
+    @contextmanager
+    def brief(self) -> Iterator[Brief]:
+        """The same as `write`, for a few statements without lists, at a fraction of what it costs.
+
+        Notes
+        -----
+        Concurrency: blocks of several threads follow each other, and `look` and `glance` wait for them; a block holds
+        no other one.
+        """
+        with self._translated, self._one_looks:
+            connection = self._own_connection()
+            self.patience.wait_for(partial(connection.execute, "BEGIN IMMEDIATE"))
+            try:
+                self._require_same_file()
+                yield Brief(connection, self._texts)
+                self.patience.wait_for(connection.commit)
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def glance(self, statement: Executable, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows that a statement finds at this moment.
 
         One statement is a consistent view by itself: the same as in a `read` block, for a tenth of its time. It has
         a connection of its own, which is kept.
@@ -180,11 +202,19 @@ class Ledger:
         text = self._texts.of(statement)
         row = text.row(values)
         with self._translated, self._one_looks:
-            if self._looking is None:
-                self._looking = self._engine.raw_connection()
-            execute = cast("Any", self._looking.dbapi_connection).execute
-            found = self.patience.wait_for(lambda: execute(text.sql, row).fetchall())
-            return found[0][0] if found else None
+            execute = self._own_connection().execute
+            rows: list[tuple[Any, ...]] = self.patience.wait_for(lambda: execute(text.sql, row).fetchall())
+            return rows
+
+    def look(self, statement: Executable, values: dict[str, Any]) -> Any:
+        """The first column of the first row that a statement finds at this moment; None if it finds none."""
+        rows = self.glance(statement, values)
+        return rows[0][0] if rows else None
+
+    def _own_connection(self) -> Any:
+        if self._looking is None:
+            self._looking = self._engine.raw_connection()
+        return self._looking.dbapi_connection
 
     def send(
         self, connection: Connection, statement: Executable, values: dict[str, Any]

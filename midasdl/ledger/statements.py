@@ -383,6 +383,9 @@ COUNT_PERMITS = select(func.count(), func.count(case((permit.c.host == bindparam
 RETURN_PERMITS = delete(permit).where(permit.c.worker_id.in_(bindparam("workers", expanding=True)))
 """Requests that have ended, or whose worker is gone."""
 
+RETURN_PERMIT = delete(permit).where(permit.c.worker_id == bindparam("worker"))
+"""A request has ended."""
+
 _SAVE_POLITENESS = upsert(politeness).values({c.name: bindparam(f"new_{c.name}") for c in politeness.c})
 SAVE_POLITENESS = _SAVE_POLITENESS.on_conflict_do_update(
     index_elements=["host"],

@@ -384,5 +384,5 @@ def drop_views(connection: Connection) -> None:
 def spoilt_views(connection: Connection) -> list[str]:
     """The views that are not what `create_views` has made of them."""
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
-    there = dict(rows)
+    there: dict[str, str] = dict(map(tuple, rows))
     return [name for name, view in VIEWS.items() if there.get(name) != view.ddl(name)]

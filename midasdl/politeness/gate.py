@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, fields
-from operator import attrgetter
+from dataclasses import asdict
 from types import TracebackType
-from typing import Any
-
-from sqlalchemy import Connection, RowMapping
 
 from midasdl.clock import Clock
 from midasdl.config.settings import Settings
 from midasdl.errors import ServerUnavailableError, StoppedError
 from midasdl.ledger import health_statements, statements
+from midasdl.ledger.brief import Brief
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.responses import add_responses
-from midasdl.politeness.breaker import Breaker
+from midasdl.politeness.host_row import row_of, state_of
 from midasdl.politeness.limiter import Go, Limits, Wait, decide, give_back, rules_from
 from midasdl.politeness.state import HostState, Report, Rules, Ticket, fold, pause
 from midasdl.politeness.steps import steps
 from midasdl.politeness.tally import UNTOLD, Tally
-from midasdl.politeness.throttle import Throttle
 
 FIRST_NAP_S = 0.02
 LONGEST_NAP_S = 0.5
@@ -128,15 +124,14 @@ class Gate:
 
     def pause(self, host: str, until_us: int, why: str) -> None:
         """Let nobody send to `host` before `until_us`."""
-        with self._ledger.write() as connection:
-            known = self._load(connection, host)
-            self._save(connection, host, known, pause(known, until_us, why))
+        with self._ledger.brief() as brief:
+            known = self._load(brief, host)
+            self._save(brief, host, known, pause(known, until_us, why))
         self._glances.pop(host, None)
 
     def state(self, host: str) -> HostState:
         """What everybody knows of `host`."""
-        with self._ledger.read() as connection:
-            return self._load(connection, host)
+        return state_of(self._ledger.glance(statements.POLITENESS_OF, {"this_host": host}))
 
     def ask(self, host: str, missed_us: int | None = None) -> Go | Wait:
         """One decision, in one transaction; with `Go` the worker holds a permit.
@@ -146,23 +141,23 @@ class Gate:
         missed_us : int, optional
             The slot of an earlier answer that this worker was too late for.
         """
-        with self._ledger.write() as connection:
+        with self._ledger.brief() as brief:
             now = self._clock.now_us()
             mine = {"worker": self._worker_id, "this_host": host}
-            others, others_here = tuple(self._ledger.send(connection, statements.COUNT_PERMITS, mine).one())
-            known, limits = self._load(connection, host), self._limits_of(host)
+            [(others, others_here)] = brief.fetch(statements.COUNT_PERMITS, mine)
+            known, limits = self._load(brief, host), self._limits_of(host)
             if missed_us is not None:
                 known = give_back(known, missed_us, limits)
             state, answer = decide(known, now, others, limits, self._rules.breaker, others_here)
             if isinstance(answer, Go):
-                self._save(connection, host, known, state)
+                self._save(brief, host, known, state)
                 permit = {
                     "worker": self._worker_id,
                     "new_host": host,
                     "now": now,
                     "new_start_at": answer.at_us,
                 }
-                self._ledger.send(connection, statements.TAKE_PERMIT, permit)
+                brief.send(statements.TAKE_PERMIT, permit)
         self._has_permit = self._has_permit or isinstance(answer, Go)
         return answer
 
@@ -257,13 +252,13 @@ class Gate:
             self._count_refusals(host, told)
         if not self._has_permit and (told is None or self._may_stay_untold(host, told)):
             return
-        with self._ledger.write() as connection:
-            connection.execute(statements.RETURN_PERMITS, {"workers": [self._worker_id]})
+        with self._ledger.brief() as brief:
+            brief.send(statements.RETURN_PERMIT, {"worker": self._worker_id})
             if told is not None:
                 now = self._clock.now_us()
-                known = self._load(connection, host)
+                known = self._load(brief, host)
                 state = fold(known, told, now, self._rules, self._uniform)
-                self._save(connection, host, known, state, told.outcome)
+                self._save(brief, host, known, state, told.outcome)
         self._has_permit = False
         self._glances.pop(host, None)
 
@@ -283,25 +278,18 @@ class Gate:
         if self._clock.wait(seconds):
             raise StoppedError("The worker was asked to stop.")
 
-    def _load(self, connection: Connection, host: str) -> HostState:
-        row = self._ledger.send(connection, statements.POLITENESS_OF, {"this_host": host}).mappings().first()
-        return HostState() if row is None else state_from_row(row)
+    def _load(self, brief: Brief, host: str) -> HostState:
+        return state_of(brief.fetch(statements.POLITENESS_OF, {"this_host": host}))
 
     def _save(
-        self,
-        connection: Connection,
-        host: str,
-        known: HostState,
-        state: HostState,
-        outcome: str | None = None,
+        self, brief: Brief, host: str, known: HostState, state: HostState, outcome: str | None = None
     ) -> None:
         """Replace a host's row, and keep what has changed for people."""
-        values = {f"new_{name}": value for name, value in row_from_state(state).items()}
-        self._ledger.send(connection, statements.SAVE_POLITENESS, {"new_host": host, **values})
+        brief.send(statements.SAVE_POLITENESS, {"new_host": host, **row_of(state)})
         now = self._clock.now_us()
         for step in steps(known, state, now, outcome):
             changed = {f"new_{name}": value for name, value in asdict(step).items()}
-            connection.execute(health_statements.RECORD_STEP, {"new_host": host, "now": now, **changed})
+            brief.send(health_statements.RECORD_STEP, {"new_host": host, "now": now, **changed})
 
 
 class Passage:
@@ -329,24 +317,3 @@ class Passage:
             self._gate.count(self._host, self._ticket.report)
         finally:
             self._gate.leave(self._host, self._ticket.report)
-
-
-OWN = tuple(item.name for item in fields(HostState) if item.name not in {"breaker", "throttle"})
-OF_BREAKER = tuple(item.name for item in fields(Breaker))
-OF_THROTTLE = tuple(item.name for item in fields(Throttle))
-COLUMNS = (*OWN, *(f"breaker_{name}" for name in OF_BREAKER), *(f"throttle_{name}" for name in OF_THROTTLE))
-VALUES = attrgetter(
-    *OWN, *(f"breaker.{name}" for name in OF_BREAKER), *(f"throttle.{name}" for name in OF_THROTTLE)
-)
-
-
-def state_from_row(row: RowMapping) -> HostState:
-    """The columns of a host's row, put together; those of breaker and throttle carry their names in front."""
-    breaker = Breaker(**{name: row[f"breaker_{name}"] for name in OF_BREAKER})
-    throttle = Throttle(**{name: row[f"throttle_{name}"] for name in OF_THROTTLE})
-    return HostState(**{name: row[name] for name in OWN}, breaker=breaker, throttle=throttle)
-
-
-def row_from_state(state: HostState) -> dict[str, Any]:
-    """The columns of a host's row."""
-    return dict(zip(COLUMNS, VALUES(state), strict=True))

@@ -57,7 +57,7 @@ class Limits:
     @property
     def tolerance_us(self) -> int:
         """How late a request may leave its slot; later ones ask anew, so that starts keep their distance."""
-        return max(self.spacing_us // 10, 5_000)
+        return max(self.spacing_us // 20, 5_000)
 
 
 def rules_from(settings: Settings) -> Rules:
