@@ -95,7 +95,7 @@ class Channel:
                 self._events.append(last)
 
     def close(self, bye: Bye) -> None:
-        """Send what is left and say goodbye."""
+        """Send what is left and say goodbye; the pipe ends with the process, since another thread listens to it."""
         self._closing.set()
         self._has_news.set()
         if self._thread.ident is not None:
@@ -103,7 +103,6 @@ class Channel:
         with suppress(OSError):
             self._send_events()
             self._pipe.send(bye)
-            self._pipe.close()
 
     def _send_on_and_on(self) -> None:
         """Sleep until there is news, then wait a little for more of it: who has nothing to tell wakes nobody."""

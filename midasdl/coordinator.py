@@ -109,7 +109,7 @@ class Coordinator:
         self._stopping_since_s: float | None = None
         self._crashes_in_a_row = 0
         self._crew: CrewChanged | None = None
-        self._next_beat_s = self._next_recovery_s = 0.0
+        self._next_beat_s = self._next_recovery_s = self._looked_s = 0.0
         self.report = RunReport()
 
     def stop(self, exit_code: int = ExitCode.INTERRUPTED) -> None:
@@ -124,9 +124,10 @@ class Coordinator:
             Berth(f"worker-{number}", quota=quota) for number, quota in enumerate(quotas, start=1)
         ]
         try:
-            self._keep_pace()
-            while not self._is_over():
-                self._tick(me)
+            with self._ledger.patience.meanwhile(self._look_for_the_stuck):
+                self._keep_pace()
+                while not self._is_over():
+                    self._tick(me)
         finally:
             self._kill_all()
             self._registry.retire([me], dead=False)
@@ -211,7 +212,8 @@ class Coordinator:
             return
         listening_since_s = self._clock.monotonic()
         heard = cast(list[Connection], wait(list(pipes), timeout=TICK_S))
-        listened_s = min(self._clock.monotonic() - listening_since_s, 2 * TICK_S)
+        self._looked_s = self._clock.monotonic()
+        listened_s = min(self._looked_s - listening_since_s, 2 * TICK_S)
         for berth in pipes.values():
             berth.silent_s += listened_s
         for pipe in heard:
@@ -299,14 +301,30 @@ class Coordinator:
             if dead:
                 berth.process.kill()
             berth.process.join(timeout=STOP_PATIENCE_S)
+        berth.process = berth.pipe = None
         if berth.worker_id is not None:
             self._registry.retire([berth.worker_id], dead=dead)
             if berth.quota is not None:
                 berth.quota -= self._registry.ended_by(berth.worker_id)
-        berth.process = berth.pipe = berth.worker_id = None
+        berth.worker_id = None
+
+    def _look_for_the_stuck(self) -> None:
+        """While the ledger is locked, see who has nothing to say: it may be the one who keeps it locked.
+
+        Who has not said hello may wait for the lock, and is silent then.
+        """
+        now_s = self._clock.monotonic()
+        if now_s - self._looked_s < TICK_S:
+            return
+        looked_after_s = min(now_s - self._looked_s, 2 * TICK_S)
+        self._looked_s = now_s
+        for berth in self._berths:
+            if berth.pipe is not None and berth.worker_id is not None:
+                berth.silent_s = 0.0 if berth.pipe.poll() else berth.silent_s + looked_after_s
+        self._kill_silent()
 
     def _kill_silent(self) -> None:
-        """Time in which the coordinator was held up itself (Ctrl-Z, a locked ledger) is nobody's silence."""
+        """Time in which the coordinator was held up itself (Ctrl-Z) is nobody's silence."""
         for berth in self._berths:
             if berth.process is not None and berth.silent_s > SILENCE_S:
                 berth.process.kill()

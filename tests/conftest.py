@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.load import ManifestLoader
@@ -24,6 +25,9 @@ from tests.support.command import Command
 
 ACCOUNT = {"CEDA_USERNAME": "researcher", "CEDA_PASSWORD": "rain-or-shine"}
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+settings.register_profile("without deadlines")  # a busy machine is no reason to fail
+settings.load_profile("without deadlines")
 
 
 def pytest_configure() -> None:

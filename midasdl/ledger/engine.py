@@ -9,7 +9,9 @@ import glob
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,11 +88,22 @@ class Patience:
         self._tell = tell
         self._hurry_until_s: float | None = None
         self._told_s: float | None = None
+        self._meanwhile: dict[int, Callable[[], None]] = {}
 
     def hurry(self) -> None:
         """From now on wait for no more than a moment, all waits together."""
         if self._hurry_until_s is None:
             self._hurry_until_s = self._clock.monotonic() + HURRY_S
+
+    @contextmanager
+    def meanwhile(self, act: Callable[[], None]) -> Iterator[None]:
+        """While this thread waits for the lock within the block, `act` between two tries; it must not want the lock."""
+        me = threading.get_ident()
+        self._meanwhile[me] = act
+        try:
+            yield
+        finally:
+            del self._meanwhile[me]
 
     def wait_for(self, attempt: Callable[[], Answer]) -> Answer:
         """Try what needs a lock, with short random naps, until it is there; what it gives.
@@ -116,6 +129,8 @@ class Patience:
                         "type: midasdl resume",
                     ) from error
                 self._say_so(now_s, now_s - started_s)
+            if (act := self._meanwhile.get(threading.get_ident())) is not None:
+                act()
             self._clock.nap(random.uniform(*LOCK_NAP_S))  # noqa: S311 - spreads processes, guards nothing
 
     def _ends_s(self, started_s: float) -> float:

@@ -13,6 +13,7 @@ from midasdl.simulator import Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.background import eventually, started
+from tests.support.promptness import CROWDED_END_S
 from tests.support.terminal import Terminal
 
 JobOn = Callable[..., JobOnTrial]
@@ -73,8 +74,8 @@ def test_i8_ctrl_c_ends_a_run_whose_reader_hangs(job_on: JobOn, small_archive: A
         time.sleep(0.5)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert time.monotonic() - began < 7
+        assert process.wait(60) == 130
+        assert time.monotonic() - began < CROWDED_END_S
     assert job.one(CLAIMED) == 0
     assert job.one("SELECT count(*) FROM worker WHERE state = 'alive'") == 0
 

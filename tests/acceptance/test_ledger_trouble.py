@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -264,7 +265,7 @@ def test_a_lock_that_outlasts_patience_ends_a_command_and_everything_can_be_resu
     with locked(job.ledger):
         ended = run_inside(job.command, words, code=6)
 
-    assert "has kept the ledger locked for 1 s" in ended.err
+    assert re.search(r"has kept the ledger locked for \d+ s", ended.err)
     assert "sqlite3 shell" in ended.err
     job.command("run")
     assert job.is_complete
@@ -282,7 +283,7 @@ def test_a_reader_with_a_long_transaction_stops_no_writer_and_doctor_names_it(
         reader.execute("BEGIN")
         seen = reader.execute("SELECT state, count(*) FROM task GROUP BY state").fetchall()
 
-        job.command("run")
+        job.command.outside("run")
         told = run_inside(job.command, "doctor").out
 
         assert "ledger log" in told

@@ -18,6 +18,7 @@ from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.background import eventually, started
 from tests.support.command import is_gone
+from tests.support.promptness import CROWDED_END_S
 from tests.support.soaks import in_soaks
 from tests.support.terminal import Terminal
 
@@ -34,6 +35,7 @@ def require_that_all_is_given_back(job: JobOnTrial) -> None:
     assert job.rows("SELECT * FROM permit") == []
 
 
+@pytest.mark.punctual
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
@@ -49,7 +51,7 @@ def test_a_signal_ends_a_run_within_five_seconds_and_releases_every_claim(
 
     began = time.monotonic()
     process.send_signal(number)
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=60)
 
     assert time.monotonic() - began < 5
     assert process.returncode == code
@@ -63,6 +65,7 @@ def test_a_signal_ends_a_run_within_five_seconds_and_releases_every_claim(
     assert job.is_complete
 
 
+@pytest.mark.punctual
 def test_a_request_that_hangs_does_not_delay_the_end(
     job_on: Callable[..., JobOnTrial], small_archive: Archive
 ) -> None:
@@ -76,7 +79,7 @@ def test_a_request_that_hangs_does_not_delay_the_end(
 
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
     assert time.monotonic() - began < 6
     assert process.returncode == 130
@@ -101,6 +104,7 @@ def test_nohup_protects_a_run(job_on: Callable[..., JobOnTrial], small_archive: 
 # --- twice, and at awkward moments
 
 
+@pytest.mark.punctual
 def test_a_second_ctrl_c_ends_a_run_at_once_and_leaves_nobody(job_on: JobOn, small_archive: Archive) -> None:
     """W4 I7: within a second, without orphans; what was claimed comes back with the next run."""
     job = job_on(small_archive, faults=[Fault("stall", route="download", seconds=60, times=2)])
@@ -149,9 +153,9 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback_and_nobody(
         time.sleep(delay_s)
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
 
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < CROWDED_END_S
         assert process.returncode in {130, -signal.SIGINT}, told
         assert b"Traceback" not in told, f"after {delay_s} s: {told.decode()}"
         eventually(lambda: is_gone(process.pid), within_s=5)  # noqa: B023 - called at once
@@ -176,9 +180,9 @@ def test_whoever_waits_hears_the_wish_to_stop(job_on: JobOn, small_archive: Arch
 
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
 
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < CROWDED_END_S
         assert process.returncode == 143
         assert "Traceback" not in told
         assert ("keeps the ledger locked" in told) == (why == "lock")
@@ -217,9 +221,9 @@ def test_a_terminal_that_is_closed_ends_a_run_cleanly(job_on: JobOn, small_archi
         eventually(lambda: len(job.downloads) > 5)
         terminal.hang_up()
         began = time.monotonic()
-        code = terminal.process.wait(20)
+        code = terminal.process.wait(60)
 
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < CROWDED_END_S
         assert code == 143
         eventually(lambda: is_gone(terminal.process.pid), within_s=5)
     require_that_all_is_given_back(job)

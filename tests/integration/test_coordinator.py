@@ -18,6 +18,7 @@ from midasdl.ceda.secret import Secret
 from midasdl.config import Settings, resolve
 from midasdl.errors import ExitCode, WorkerCrashedError
 from midasdl.job import Job, RunResult
+from midasdl.ledger import engine
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.load import ManifestLoader
 from midasdl.manifest import ManifestParser
@@ -25,6 +26,7 @@ from midasdl.progress.audience import Nobody
 from midasdl.selection import Selection
 from midasdl.simulator import Fault, Simulator
 from tests.conftest import ACCOUNT, Archive
+from tests.support.frozen import work_but_freeze_once_with_the_lock
 
 CREDENTIALS = Credentials(username=ACCOUNT["CEDA_USERNAME"], password=Secret(ACCOUNT["CEDA_PASSWORD"]))
 ALIVE = "SELECT pid FROM worker WHERE state = 'alive' AND role = 'worker'"
@@ -107,6 +109,22 @@ def test_a_worker_that_hangs_is_killed_and_replaced(
         thread = meanwhile(real_ledger.path, lambda pids: os.kill(pids[0], signal.SIGSTOP))
         result = run(job)
         thread.join()
+
+    assert (result.exit_code, result.report.deaths) == (ExitCode.DONE, 1)
+
+
+def test_a_worker_that_hangs_with_the_ledgers_lock_in_hand_is_killed_for_its_silence(
+    real_ledger: Ledger,
+    small_archive: Archive,
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """W1: all others, the coordinator too, wait for the lock that only its death gives back."""
+    monkeypatch.setattr(coordinator, "SILENCE_S", 3.0)
+    monkeypatch.setattr(coordinator, "work", work_but_freeze_once_with_the_lock)
+    monkeypatch.setattr(engine, "LOCK_PATIENCE_S", 30.0)
+    with Simulator(small_archive.root) as simulator:
+        result = run(Job(real_ledger, settings_for(simulator)))
 
     assert (result.exit_code, result.report.deaths) == (ExitCode.DONE, 1)
 

@@ -84,7 +84,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(said=st.lists(st.tuples(MD5S, PATHS), min_size=1, max_size=12), few=st.sampled_from([0, 10_000]))
 def test_the_short_way_of_a_first_load_ends_as_the_long_one(
     empty: Path, said: list[tuple[str, str]], few: int
@@ -117,7 +117,7 @@ ODD_LINES = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(lines=st.lists(ODD_LINES, max_size=6), ends=st.sampled_from([b"", b"no end", b"\r\n"]))
 def test_many_lines_at_once_are_understood_as_each_alone(lines: list[bytes], ends: bytes) -> None:
     """M2 M4 M6: also where they are nearly as usual."""

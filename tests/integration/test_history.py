@@ -269,7 +269,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, keep_all=st.booleans())
 def test_every_way_through_the_states_can_be_asked(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, ...]], keep_all: bool

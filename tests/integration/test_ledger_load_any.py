@@ -95,7 +95,7 @@ def merged(old: dict[str, str], manifest: list[tuple[str, str]]) -> dict[str, st
     return old | {path: md5 for path, md5 in said.items() if path not in below_old | folders}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(manifests=MANIFESTS, work=st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_any_sequence_of_manifests_gives_what_plain_dictionaries_give(
     tmp_path_factory: pytest.TempPathFactory, manifests: list[list[tuple[str, str]]], work: list[int]

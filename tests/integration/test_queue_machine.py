@@ -406,7 +406,6 @@ def test_whatever_happens_in_whatever_order_the_queue_keeps_its_promises(
         settings=settings(
             max_examples=examples,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -72,6 +72,9 @@ class InstantStore:
     def require_room(self, _: str) -> None:
         return None
 
+    def look_around(self) -> None:
+        return None
+
     def make_folders_of(self, _: object) -> None:
         return None
 

@@ -273,7 +273,7 @@ def test_what_health_is_made_of_is_bounded(asked: Ledger) -> None:
     latencies_us=st.lists(st.integers(1, 400_000_000), min_size=1, max_size=300), silent=st.integers(0, 50)
 )
 @example(latencies_us=[1_000 * each for each in range(1, 101)], silent=0)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_percentiles_are_those_of_the_latencies_rounded_up(
     ledger: Ledger, latencies_us: list[int], silent: int
 ) -> None:

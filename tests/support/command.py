@@ -65,6 +65,13 @@ class Command:
         command.environment = kept
         return command
 
+    @property
+    def outside(self) -> Command:
+        """The same, in processes of its own in any case."""
+        command = Command(self.folder)
+        command.environment = dict(self.environment)
+        return command
+
     def __call__(self, *words: str, stdin: bytes = b"", code: int | None = 0) -> Ended:
         """Run to the end; `code` is what it must end with (None: anything)."""
         done = subprocess.run(

@@ -55,6 +55,7 @@ class Hunt:
         self.folder = command.folder
         self.secrets: dict[str, set[bytes]] = {}
         self.heard: list[tuple[str, bytes]] = []
+        self.command_lines: set[bytes] = set()
         self.processes_seen: set[int] = set()
         self.pages: list[str] = []
         self._hideouts = hideouts
@@ -115,8 +116,7 @@ class Hunt:
             shown = b"\0".join(map(os.fsencode, process.info["cmdline"] or []))
             if b"midasdl" in shown:
                 self.processes_seen.add(process.pid)
-            if self.found_in(shown):
-                self.heard.append(("command line of a process", shown))
+            self.command_lines.add(shown)
 
     def look_at_pages(self) -> None:
         """What anybody on this machine can read while a run is on."""
@@ -131,12 +131,15 @@ class Hunt:
     def finds(self) -> list[tuple[str, list[str]]]:
         """Where secrets stand that do not belong there."""
         hideouts = {path for pattern in self._hideouts for path in self.folder.glob(pattern)}
+        lines = [("command line of a process", line) for line in self.command_lines]
         places = [
             (str(path.relative_to(self.folder)), path.read_bytes())
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path not in hideouts
         ]
-        return [(where, found) for where, data in [*self.heard, *places] if (found := self.found_in(data))]
+        return [
+            (where, found) for where, data in [*self.heard, *lines, *places] if (found := self.found_in(data))
+        ]
 
     @property
     def bytes_searched(self) -> int:

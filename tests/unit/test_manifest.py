@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from midasdl.manifest import (
@@ -440,7 +440,6 @@ def test_m6_a_file_that_is_also_a_folder_is_found(paths: list[str], conflicts: l
 
 
 @given(st.sets(st.text(alphabet="a-0/é", min_size=1, max_size=7)))
-@settings(deadline=None)
 def test_m6_folder_conflicts_equal_a_brute_force(names: set[str]) -> None:
     """M6: the one-pass search finds what comparing all pairs finds."""
     paths = sorted(names, key=str.encode)

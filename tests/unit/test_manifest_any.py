@@ -101,7 +101,6 @@ def check_path(info: FileInfo) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(deadline=None)
 def test_m2_arbitrary_bytes_never_raise(raw: bytes) -> None:
     """M2, M6: whatever a line holds, the answer is an entry, a reject or nothing."""
     check_entry(parse_line(raw, 1))
@@ -117,14 +116,13 @@ NASTY = st.text(
 
 @given(st.sampled_from(["  ", " ", " *", "\t", "  ./", " *././", ""]), NASTY)
 @example("  ", "../" * 3 + "etc/passwd")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_m6_no_accepted_path_escapes_or_deceives(separator: str, path: str) -> None:
     """M6: behind a good check sum any text gives a canonical path below the root, or a reject."""
     check_entry(parse_line(f"{MD5}{separator}{path}".encode(), 1))
 
 
 @given(st.binary(min_size=0, max_size=2_000))
-@settings(deadline=None)
 def test_m1_arbitrary_streams_are_read_to_their_end(blob: bytes) -> None:
     """M1, M2: every line of any stream is counted once."""
     parser = ManifestParser(io.BytesIO(blob))
@@ -134,7 +132,6 @@ def test_m1_arbitrary_streams_are_read_to_their_end(blob: bytes) -> None:
 
 
 @given(st.lists(known_paths(), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
-@settings(deadline=None)
 def test_m2_generated_lines_survive_every_spelling(paths: list[str], end: str, upper: bool) -> None:
     """M2, M4: all spellings of a line of the archive give the same entry, of a known kind."""
     for path, spelling in itertools.product(paths, SPELLINGS.values()):

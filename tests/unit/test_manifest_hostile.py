@@ -205,7 +205,7 @@ def test_m6_each_line_is_counted_once_in_the_ledger_too(name: str, tmp_path: Pat
 # --- any bytes, any pieces
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     content=BLOBS,
     sizes=st.lists(st.sampled_from([1, 2, 3, 7, 100, 70_000]), min_size=1, max_size=5),
@@ -230,7 +230,7 @@ def test_m1_it_does_not_matter_how_the_bytes_arrive(
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(path=HOSTILE_PATHS)
 @example(".. /x")
 @example(".mida\u017fdl./x")
@@ -245,7 +245,7 @@ def test_m6_no_accepted_path_leaves_the_data_root_on_any_system(path: str) -> No
 PACKED = gzip.compress(b"".join(f"{n:032x}  data/{n}.csv\n".encode() for n in range(60)), mtime=0)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     harm=st.lists(st.tuples(st.integers(2, len(PACKED) - 1), st.integers(1, 255)), max_size=3),
     length=st.integers(2, len(PACKED)),

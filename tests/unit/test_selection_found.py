@@ -256,7 +256,7 @@ def naive_matches(options: dict[str, list[str]], info: FileInfo) -> bool:
 
 
 @given(OPTIONS, st.lists(INFOS, max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_m3_matching_equals_a_naive_model(options: dict[str, list[str]], infos: list[FileInfo]) -> None:
     """M3: the compiled selection decides as the sentence in the specification does."""
     selection = Selection.parse(**options)
@@ -270,7 +270,6 @@ def test_m3_matching_equals_a_naive_model(options: dict[str, list[str]], infos: 
         st.lists(st.text(max_size=8), max_size=3),
     )
 )
-@settings(deadline=None)
 def test_m3_any_text_is_a_selection_or_a_usage_error(options: dict[str, list[str]]) -> None:
     """M3: nothing that can be typed gives a traceback or a warning."""
     with warnings.catch_warnings():
@@ -287,7 +286,6 @@ def test_m3_any_text_is_a_selection_or_a_usage_error(options: dict[str, list[str
 
 
 @given(OPTIONS, st.lists(INFOS, max_size=8))
-@settings(deadline=None)
 def test_m3_an_explanation_blames_exactly_the_options_without_a_match(
     options: dict[str, list[str]], infos: list[FileInfo]
 ) -> None:
