@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import Protocol
 from midasdl.errors import ExitCode, LedgerBusyError, StoppedError
 
 EXIT_CODES = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED, "SIGHUP": ExitCode.TERMINATED}
+
+SAID_AGAIN_AFTER_S = 0.02
 
 
 class Stoppable(Protocol):
@@ -46,7 +49,7 @@ def ending_on_signals() -> Iterator[list[ExitCode]]:
         asked.append(exit_code)
         raise KeyboardInterrupt
 
-    with _heeding_signals(interrupt):
+    with _heeding_signals(interrupt) as handler, _saying_again_what_is_lost(handler):
         yield asked
 
 
@@ -90,29 +93,57 @@ def _stopped_at_a_lock(exit_code: ExitCode) -> StoppedError:
     return error
 
 
-@contextmanager
-def _heeding_signals(first: Callable[[ExitCode], None]) -> Iterator[None]:
-    """A signal that is ignored, as ``nohup`` does with SIGHUP, stays ignored; only a main thread hears any."""
-    seen: list[int] = []
+class _Handler:
+    """What a signal meets: the first is passed on to `first`, a second one ends the process at once."""
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def __init__(self, first: Callable[[ExitCode], None]) -> None:
+        self._first = first
+        self.heard: int | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
         exit_code = EXIT_CODES[signal.Signals(number).name]
-        if seen:
+        if self.heard is not None:
             _end_at_once(exit_code)
-        seen.append(number)
-        first(exit_code)
+        self.heard = number
+        self._first(exit_code)
 
+
+@contextmanager
+def _heeding_signals(first: Callable[[ExitCode], None]) -> Iterator[_Handler]:
+    """A signal that is ignored, as ``nohup`` does with SIGHUP, stays ignored; only a main thread hears any."""
+    handler = _Handler(first)
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield handler
         return
     numbers = [getattr(signal, name) for name in EXIT_CODES if hasattr(signal, name)]
     heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in heeded}
+    before = {number: signal.signal(number, handler) for number in heeded}
+    try:
+        yield handler
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+@contextmanager
+def _saying_again_what_is_lost(handler: _Handler) -> Iterator[None]:
+    """What is raised while Python finalizes an object goes nowhere: the signal is sent again a moment later."""
+    report = sys.unraisablehook
+
+    def look(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is not KeyboardInterrupt or handler.heard is None:
+            report(lost)
+            return
+        again = threading.Timer(SAID_AGAIN_AFTER_S, signal.raise_signal, [handler.heard])
+        again.daemon = True
+        handler.heard = None
+        again.start()
+
+    sys.unraisablehook = look
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.unraisablehook = report
 
 
 def _end_at_once(exit_code: int) -> None:

@@ -17,7 +17,7 @@ from midasdl.simulator import Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.background import eventually, started
-from tests.support.command import is_gone
+from tests.support.command import is_gone, kill_group
 from tests.support.promptness import CROWDED_END_S
 from tests.support.soaks import in_soaks
 from tests.support.terminal import Terminal
@@ -148,12 +148,15 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback_and_nobody(
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        assert process.stdout is not None
-        process.stdout.read(1)
-        time.sleep(delay_s)
-        began = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            process.stdout.read(1)
+            time.sleep(delay_s)
+            began = time.monotonic()
+            os.killpg(process.pid, signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        finally:
+            kill_group(process)
 
         assert time.monotonic() - began < CROWDED_END_S
         assert process.returncode in {130, -signal.SIGINT}, told
