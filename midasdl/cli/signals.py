@@ -134,7 +134,7 @@ def _saying_again_what_is_lost(handler: _Handler) -> Iterator[None]:
         if lost.exc_type is not KeyboardInterrupt or handler.heard is None:
             report(lost)
             return
-        again = threading.Timer(SAID_AGAIN_AFTER_S, signal.raise_signal, [handler.heard])
+        again = threading.Timer(SAID_AGAIN_AFTER_S, _send, [handler.heard])
         again.daemon = True
         handler.heard = None
         again.start()
@@ -144,6 +144,15 @@ def _saying_again_what_is_lost(handler: _Handler) -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = report
+
+
+def _send(number: int) -> None:
+    """To the main thread, which wakes up for it where the system can wake one thread."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _end_at_once(exit_code: int) -> None:

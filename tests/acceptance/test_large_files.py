@@ -18,6 +18,7 @@ from midasdl.simulator import Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.command import kill_group
+from tests.support.soaks import in_soaks
 
 SIZE_BYTES = 6_000_000
 PATH = "data/large.csv"
@@ -94,7 +95,7 @@ def ask_to_stop(_: JobOnTrial, process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("end", [kill_everything, kill_the_worker, ask_to_stop])
+@pytest.mark.parametrize("end", [kill_everything, in_soaks(kill_the_worker), ask_to_stop])
 def test_a_large_file_that_is_left_in_the_middle_is_gone_on_with(
     job_on_large: Callable[..., JobOnTrial], end: Callable[[JobOnTrial, subprocess.Popen[str]], None]
 ) -> None:

@@ -288,7 +288,7 @@ def test_the_whole_job_works_through_a_proxy_and_its_password_is_nowhere(campus:
     ("password", "refusal", "cause"),
     [
         (WRONG, None, "wants a user name and a password, or others than it was given (407)"),
-        (None, None, "wants a user name and a password, or others than it was given (407)"),
+        in_soaks(None, None, "wants a user name and a password, or others than it was given (407)"),
         (PASSWORD, "403 Forbidden", "refuses to connect us (403)"),
     ],
     ids=["wrong password", "no password", "refused"],

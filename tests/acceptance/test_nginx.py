@@ -13,7 +13,7 @@ from tests.support.nginx import judging
 
 pytestmark = pytest.mark.punctual
 
-RATE = 40
+RATE = 50
 PERMITS = 3
 
 

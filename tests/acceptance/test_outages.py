@@ -157,20 +157,20 @@ def test_the_rate_follows_the_health_of_the_server(
     job_on: Callable[..., JobOnTrial], archive: Archive
 ) -> None:
     """C7 C14: answers that take several times as long halve the rate; when they are quick again it recovers."""
-    slow = Fault("delay", seconds=0.15, route="download", after=400, times=250)
+    slow = Fault("delay", seconds=0.15, route="download", after=250, times=170)
     job = job_on(archive, faults=[slow], first_byte_delay_s=0.02).with_settings(
         workers__count=8, ceda_client__min_request_spacing_ms=20, ceda_client__max_concurrent_requests=8
     )
     job.init()
     process = job.command.start("run")
-    while len(job.downloads) < 900 and process.poll() is None:
+    while len(job.downloads) < 700 and process.poll() is None:
         time.sleep(0.2)
     told = job.command("status").out
     process.terminate()
     process.communicate(timeout=30)
 
     starts = [record.started for record in job.downloads]
-    before, during = rate(starts[100:400]), rate(starts[520:650])
+    before, during = rate(starts[100:250]), rate(starts[340:420])
     assert during < 0.6 * before
     assert rate(starts[-100:]) > 1.2 * during
     assert "of the usual rate: answers take" in told

@@ -19,6 +19,7 @@ from midasdl.simulator import busiest_window, gaps, peak_in_flight
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.jitter import lateness
+from tests.support.soaks import in_soaks
 
 pytestmark = pytest.mark.punctual
 
@@ -28,7 +29,9 @@ SECONDS = 12
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_workers", [False, True], ids=["undisturbed", "while-workers-are-killed"])
+@pytest.mark.parametrize(
+    "kill_workers", [in_soaks(False), True], ids=["undisturbed", "while-workers-are-killed"]
+)
 def test_two_runs_of_eight_workers_share_one_limit(
     job_on: Callable[..., JobOnTrial], archive: Archive, kill_workers: bool
 ) -> None:

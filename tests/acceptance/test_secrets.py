@@ -24,6 +24,7 @@ from midasdl.simulator import Account, Fault, Simulator
 from tests.conftest import ACCOUNT, Archive
 from tests.support.command import Command
 from tests.support.hunt import Hunt, forms_of
+from tests.support.soaks import in_soaks
 
 USERNAME = "Hunted-User"
 PASSWORD = f"Pw{secrets.token_hex(6)} 'é\"#$&%\\{secrets.token_hex(6)}"
@@ -308,7 +309,10 @@ FAILURES: dict[str, tuple[dict[str, str], list[Fault], list[tuple[tuple[str, ...
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+IN_SOAKS = {"token that is none", "password that is no text"}
+
+
+@pytest.mark.parametrize("name", [in_soaks(name) if name in IN_SOAKS else name for name in FAILURES])
 def test_c1_every_command_that_fails_keeps_every_secret(prey_of: Callable[..., Prey], name: str) -> None:
     """At -vv, with tracebacks, and as JSON."""
     environment, faults, story = FAILURES[name]

@@ -18,6 +18,7 @@ from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.background import eventually, started
 from tests.support.promptness import CROWDED_END_S
+from tests.support.soaks import in_soaks
 
 LIFE_S = 10
 LICENCE_PAGE = "https://catalogue.ceda.ac.uk/"
@@ -76,7 +77,7 @@ def assert_one_mint_for_each_end(job: JobOnTrial, life_s: float = LIFE_S) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runs", [1, 2], ids=["one-run", "two-runs"])
+@pytest.mark.parametrize("runs", [in_soaks(1), 2], ids=["one-run", "two-runs"])
 def test_tokens_of_ten_seconds_are_renewed_once_each_and_cost_no_file(
     job_on: JobOn, small_archive: Archive, runs: int
 ) -> None:

@@ -65,6 +65,7 @@ def request_on_and_on(ledger_path: Path, told: Path, limits: Limits, starts: Any
     """A process that requests until it is killed or told to stop by SIGTERM."""
     clock: Clock = SystemClock()
     signal.signal(signal.SIGTERM, lambda *_: clock.stop())  # type: ignore[attr-defined]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # whom midasdl starts is deaf to it
     with Ledger.open(ledger_path, clock) as ledger:
         gate = TellingGate(ledger, register(ledger), limits, random.uniform)
         gate.told = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

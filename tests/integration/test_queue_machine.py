@@ -389,7 +389,7 @@ class QueueMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     "examples",
     [
-        pytest.param(60, id="short"),
+        pytest.param(40, id="short"),
         pytest.param(4_000, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
     ],
 )
