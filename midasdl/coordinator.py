@@ -142,10 +142,11 @@ class Coordinator:
         self._kill_silent()
         recovery_is_due = now_s >= self._next_recovery_s
         if recovery_is_due or now_s >= self._next_beat_s:
-            self._registry.beat([me, *(berth.worker_id for berth in self._berths if berth.worker_id)])
+            ours = [me, *(berth.worker_id for berth in self._berths if berth.worker_id)]
+            self._registry.beat(ours)
             self._next_beat_s = now_s + BEAT_S
         if recovery_is_due:
-            self._registry.recover()
+            self._registry.recover(ours)
             self._next_recovery_s = now_s + RECOVER_EVERY_S
         self._tick_listener()
 

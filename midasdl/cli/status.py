@@ -46,15 +46,11 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     from midasdl.ledger.ledger import Ledger, data_root_of
     from midasdl.ledger.library import may_be_written
     from midasdl.ledger.overview import Overview
-    from midasdl.ledger.totals import Totals
     from midasdl.ledger.watching import LedgerWatch
     from midasdl.progress.facts import facts_of
 
     path = ledger_path(options)
-    is_ours = may_be_written(path)
-    with Ledger.open(path, read_only=not is_ours, tell=output.note) as ledger:
-        if is_ours:
-            Totals(ledger).count_if_due()
+    with Ledger.open(path, read_only=not may_be_written(path), tell=output.note) as ledger:
         if options.watch:
             from midasdl.cli.watch import watch
 

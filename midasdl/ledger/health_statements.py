@@ -20,7 +20,7 @@ _ADD_RESPONSES = upsert(response).values(
 ADD_RESPONSES = _ADD_RESPONSES.on_conflict_do_update(
     index_elements=["run_id", "host", "outcome", "up_to_us"],
     set_={"count": response.c["count"] + _ADD_RESPONSES.excluded["count"]},
-)
+).inline()
 """Add requests to the counts of a worker's run; those of a command outside of a run have number 0."""
 
 TRIM_RESPONSES = delete(response).where(
@@ -31,13 +31,17 @@ TRIM_RESPONSES = delete(response).where(
 
 # --- steps
 
-RECORD_STEP = insert(step).values(
-    host=bindparam("new_host"),
-    at=bindparam("now"),
-    what=bindparam("new_what"),
-    from_value=bindparam("new_from_value"),
-    to_value=bindparam("new_to_value"),
-    reason=bindparam("new_reason"),
+RECORD_STEP = (
+    insert(step)
+    .values(
+        host=bindparam("new_host"),
+        at=bindparam("now"),
+        what=bindparam("new_what"),
+        from_value=bindparam("new_from_value"),
+        to_value=bindparam("new_to_value"),
+        reason=bindparam("new_reason"),
+    )
+    .inline()
 )
 """Keep a change of throttle or breaker, or that a pause has begun."""
 

@@ -13,7 +13,7 @@ from midasdl.identity import ProcessIdentity
 from midasdl.ledger import reading_statements as ask
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.schema import destination, manifest, politeness, run, step, task, worker
-from midasdl.ledger.totals import groups, places
+from midasdl.ledger.totals import groups, progress_rows
 from midasdl.models import ErrorClass, TaskState
 
 
@@ -132,7 +132,7 @@ class Overview:
     def progress(self) -> list[dict[str, Any]]:
         """The rows of the view ``progress``, from sums: files, contents and bytes for each dataset and state."""
         with self._ledger.read() as connection:
-            return [place._asdict() for place in places(connection)]
+            return [row._asdict() for row in progress_rows(connection)]
 
     def workers_now(self) -> list[dict[str, Any]]:
         """The rows of the view ``workers_now``, without those of processes that are gone from this host."""

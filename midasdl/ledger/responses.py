@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from midasdl.ledger import health_statements
+from midasdl.ledger.ledger import Ledger
 
 NO_ANSWER = 0
 """In place of a latency, where there was no answer to measure."""
@@ -31,19 +32,21 @@ class Responses:
     count: int
 
 
-def add_responses(connection: Connection, worker_id: int, responses: Sequence[Responses]) -> None:
+def add_responses(
+    ledger: Ledger, connection: Connection, worker_id: int, responses: Sequence[Responses]
+) -> None:
     """Add to the counts of a worker's run, inside the caller's transaction."""
-    if responses:
-        connection.execute(
-            health_statements.ADD_RESPONSES,
-            [
-                {
-                    "worker": worker_id,
-                    "new_host": each.host,
-                    "new_outcome": each.outcome,
-                    "new_up_to_us": each.up_to_us,
-                    "more": each.count,
-                }
-                for each in responses
-            ],
-        )
+    ledger.send_all(
+        connection,
+        health_statements.ADD_RESPONSES,
+        [
+            {
+                "worker": worker_id,
+                "new_host": each.host,
+                "new_outcome": each.outcome,
+                "new_up_to_us": each.up_to_us,
+                "more": each.count,
+            }
+            for each in responses
+        ],
+    )

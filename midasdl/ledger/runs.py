@@ -148,8 +148,13 @@ class RunRegistry:
         with self._ledger.read() as connection:
             return int(connection.execute(statements.ENDED_BY, {"worker": worker_id}).scalar_one())
 
-    def recover(self) -> Recovered:
+    def recover(self, mine: Sequence[int] = ()) -> Recovered:
         """Take back what processes left behind that are gone, of whichever run, and from whoever has a claim.
+
+        Parameters
+        ----------
+        mine : sequence of int
+            Workers whose end the caller sees for itself, and whether they said goodbye.
 
         Returns
         -------
@@ -165,6 +170,7 @@ class RunRegistry:
         gone = [
             row.id
             for row in suspects
+            if row.id not in mine
             if row.lease_until < now or ProcessIdentity(row.host, row.pid, row.process_started).is_gone()
         ]
         return self.retire(gone, dead=True)

@@ -81,7 +81,7 @@ class TaskQueue:
         """
         with self._ledger.write() as connection:
             now = self._ledger.clock.now_us()
-            add_responses(connection, worker_id, responses)
+            add_responses(self._ledger, connection, worker_id, responses)
             lost = self._record(connection, worker_id, outcomes, now)
             if lost:
                 self._reopen_overwritten(connection, outcomes, lost)

@@ -1,7 +1,7 @@
 """Sums over all files by dataset and kind: what is done and what has failed costs nothing to know.
 
 Triggers keep those of finished and failed tasks, whoever changes a task. What belongs to a dataset in all changes with
-a load alone: it is counted when somebody asks for it the first time after one.
+a load alone: the first run after one counts and keeps it, and whoever asks before that counts for themselves.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Sums(NamedTuple):
     content_bytes: int
 
 
-class Place(NamedTuple):
+class ProgressRow(NamedTuple):
     """What there is of one dataset and state, as the view ``progress`` has it."""
 
     dataset: str
@@ -143,7 +143,7 @@ def forget_what_a_load_has_changed(connection: Connection, *, held_before: bool)
         connection.exec_driver_sql(KEEP + COUNT_ENDED)
 
 
-def places(connection: Connection) -> list[Place]:
+def progress_rows(connection: Connection) -> list[ProgressRow]:
     """The rows of the view ``progress``; a file has a size once its task is done."""
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
 
@@ -160,7 +160,9 @@ def places(connection: Connection) -> list[Place]:
         add(dataset, TaskState.IN_PROGRESS, (files, tasks, 0))
         add(dataset, TaskState.PENDING, (files, tasks, 0), -1)
     return sorted(
-        Place(dataset or UNKNOWN_SHAPE, str(state), files, tasks, size if state == TaskState.DONE else None)
+        ProgressRow(
+            dataset or UNKNOWN_SHAPE, str(state), files, tasks, size if state == TaskState.DONE else None
+        )
         for (dataset, state), (files, tasks, size) in found.items()
         if files
     )

@@ -115,7 +115,7 @@ class Gate:
         counted = self.tally.counted()
         if counted:
             with self._ledger.write() as connection:
-                add_responses(connection, self._worker_id, counted)
+                add_responses(self._ledger, connection, self._worker_id, counted)
             self.tally.forget(counted)
 
     def is_down(self, host: str) -> bool:

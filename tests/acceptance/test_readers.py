@@ -81,3 +81,15 @@ def test_a_mistake_in_a_query_is_told_in_one_sentence(job: JobOnTrial) -> None:
 
     assert "no such table: nowhere" in ended.err
     assert "sqlite_schema" in ended.err
+
+
+def test_whoever_looks_changes_nothing(job: JobOnTrial) -> None:
+    """L7: before the first run has counted what a load has brought, others count for themselves and keep nothing."""
+    job.init()
+    tables = [name for (name,) in job.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    before = {name: job.rows(f"SELECT * FROM {name}") for name in tables}
+
+    told = [job.command("status").out, job.command("sql", "SELECT * FROM progress").out]
+
+    assert "120 files" in told[0]
+    assert {name: job.rows(f"SELECT * FROM {name}") for name in tables} == before

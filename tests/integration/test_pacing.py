@@ -361,7 +361,7 @@ def test_a_run_is_slow_then_paused_then_fast_as_its_schedule_says(
     """F5: seen in the request log; in the pause no worker lives, and what was in flight is finished."""
     alive: list[int] = []
     with Simulator(small_archive.root, first_byte_delay_s=0.3) as simulator:
-        week = Week((6, "conservative"), (5, "pause"), (300, "aggressive"))
+        week = Week((8, "conservative"), (10, "pause"), (300, "aggressive"))
         job = job_with(simulator, schedule=week.windows, tuning__enabled=False)
 
         def look_in_the_pause() -> None:

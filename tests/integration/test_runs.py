@@ -88,6 +88,16 @@ def test_a_process_that_is_gone_from_this_host_loses_everything_at_once(
         assert moves.all() == [("pending", "loaded"), ("in_progress", "claimed"), ("pending", "worker died")]
 
 
+def test_whoever_sees_its_workers_end_says_itself_how(
+    registry: RunRegistry, ledger: Ledger, gone: ProcessIdentity
+) -> None:
+    """W1: a worker that has said goodbye and ended is not taken for dead before the goodbye is read."""
+    ended = working(ledger, gone)
+    assert registry.recover([ended]) == Recovered()
+    registry.retire([ended], dead=False)
+    assert row(ledger, ended)["state"] == "stopped"
+
+
 def test_a_living_worker_keeps_its_claims(registry: RunRegistry, ledger: Ledger, clock: FakeClock) -> None:
     """I3: as long as its lease lasts, to the microsecond."""
     alive = working(ledger, ME)

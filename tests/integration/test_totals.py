@@ -12,7 +12,7 @@ from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released
 from midasdl.ledger.overview import Counts, Overview
 from midasdl.ledger.tasks import TaskQueue
-from midasdl.ledger.totals import Totals, places
+from midasdl.ledger.totals import Totals, progress_rows
 from midasdl.models import ErrorClass
 
 Load = Callable[..., Any]
@@ -83,7 +83,7 @@ def test_i4_sums_are_what_a_count_finds_whatever_happens(ledger: Ledger, load: L
         do_something(dice, ledger, load)
         assert Totals(ledger).disagreement() is None
         with ledger.read() as connection:
-            found = {place[:4] for place in places(connection)}
+            found = {place[:4] for place in progress_rows(connection)}
         assert found == set(rows_of(ledger, "SELECT dataset, state, files, tasks FROM progress"))
         assert Overview(ledger).counts() == counts_by_walking(ledger)
 

@@ -285,8 +285,8 @@ def test_percentiles_are_those_of_the_latencies_rounded_up(
         tally.count(HOST, "timeout", None)
     with ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM response")
-        add_responses(connection, 1, tally.counted()[::2])
-        add_responses(connection, 1, tally.counted()[1::2])
+        add_responses(ledger, connection, 1, tally.counted()[::2])
+        add_responses(ledger, connection, 1, tally.counted()[1::2])
     [health] = rows(ledger, "SELECT * FROM health")
     assert health["requests"] == len(latencies_us) + silent
     for share in (50, 95, 99):
