@@ -195,8 +195,12 @@ class Job:
     def _run_workers(
         self, run_id: int, credentials: Credentials, listener: Listener, limits: RunLimits
     ) -> RunReport:
+        began_us = self._ledger.clock.now_us()
+
         def order(name: str) -> WorkerOrder:
-            return WorkerOrder(self._ledger.path, run_id, name, self.data_root, self._settings, credentials)
+            return WorkerOrder(
+                self._ledger.path, run_id, name, self.data_root, self._settings, credentials, began_us
+            )
 
         self._coordinator = Coordinator(self._ledger, order, self._settings, run_id, listener, limits)
         if self._stop is not None:

@@ -61,6 +61,9 @@ class WorkerOrder:
     data_root: Path
     settings: Settings
     credentials: Credentials
+    began_us: int
+    """When the workers began to be started; who replaces a dead one comes later and belongs to them all the same."""
+
     quota: int | None = None
 
 
@@ -134,6 +137,7 @@ def _work_off(order: WorkerOrder, clock: SystemClock, channel: Channel, standing
             clock,
             outage_s=settings.run.server_patience_seconds,
             tell=lambda why: channel.post(Waiting(why)),
+            since_us=order.began_us,
         )
         worker = DownloadWorker(
             worker_id,

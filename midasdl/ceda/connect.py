@@ -42,6 +42,7 @@ def connect(
     *,
     outage_s: float = 0.0,
     tell: Callable[[str], None] = lambda _: None,
+    since_us: int | None = None,
 ) -> CedaAccess:
     """Open one process's access to CEDA; no request is made yet.
 
@@ -51,6 +52,8 @@ def connect(
         How long a token service that is away is waited for; without it the retries of the settings must do.
     tell : callable
         Takes a sentence for the person who waits for a token.
+    since_us : int, optional
+        When what this process belongs to has begun: a refusal of the password is heard once from then on.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def connect(
         session, settings.ceda.token_url, credentials, gate, timeout_s, clock, mint_patience, tell
     )
     cache = token_cache(settings, credentials.username)
-    tokens = TokenSource(credentials, cache, service.mint, clock, LOCK_PATIENCE_S + outage_s)
+    tokens = TokenSource(credentials, cache, service.mint, clock, LOCK_PATIENCE_S + outage_s, since_us)
     memory = settings.performance.memory
     limits = ClientLimits(*timeout_s, memory.max_file_size_in_memory, memory.download_chunk_size)
     client = CedaClient(session, settings.ceda.archive_url, tokens, gate.request, limits, clock)

@@ -2,8 +2,8 @@
 
 Eight workers can find at the same moment that their token was revoked. The first asks for another; where that is
 refused, as with a password that has changed, the others need not ask: servers lock accounts after a few wrong
-passwords. Only who was there already when it was refused takes a note for an answer, so that a command that is typed
-again always asks.
+passwords. Only who belongs to a run that began before takes a note for an answer, so that a command that is typed again
+always asks.
 """
 
 from __future__ import annotations

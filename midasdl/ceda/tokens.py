@@ -185,6 +185,8 @@ class TokenSource:
     clock : Clock
     lock_patience_s : float
         How long another process may take to get a token.
+    since_us : int, optional
+        What the service has said to others after this moment is an answer to this process too; from now on without it.
 
     Notes
     -----
@@ -199,13 +201,14 @@ class TokenSource:
         mint: Callable[[], Token],
         clock: Clock,
         lock_patience_s: float = LOCK_PATIENCE_S,
+        since_us: int | None = None,
     ) -> None:
         self._credentials = credentials
         self._cache = cache
         self._mint = mint
         self._clock = clock
         self._lock_patience_s = lock_patience_s
-        self._since_us = clock.now_us()
+        self._since_us = clock.now_us() if since_us is None else since_us
         self._token: Token | None = None
 
     def current(self) -> Secret:

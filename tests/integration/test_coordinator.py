@@ -13,18 +13,24 @@ from pathlib import Path
 import pytest
 
 from midasdl import coordinator
+from midasdl.ceda.connect import token_cache
 from midasdl.ceda.credentials import Credentials
 from midasdl.ceda.secret import Secret
+from midasdl.ceda.tokens import Token, TokenSource
+from midasdl.channel import Bye
 from midasdl.config import Settings, resolve
-from midasdl.errors import ExitCode, WorkerCrashedError
+from midasdl.errors import AuthenticationError, ExitCode, WorkerCrashedError
 from midasdl.job import Job, RunResult
 from midasdl.ledger import engine
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.load import ManifestLoader
+from midasdl.ledger.runs import RunRegistry
 from midasdl.manifest import ManifestParser
+from midasdl.processes import process_context, start
 from midasdl.progress.audience import Nobody
 from midasdl.selection import Selection
 from midasdl.simulator import Fault, Simulator
+from midasdl.worker_process import WorkerOrder, work
 from tests.conftest import ACCOUNT, Archive
 from tests.support.frozen import work_but_freeze_once_with_the_lock
 
@@ -56,6 +62,23 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
         )
 
     return settings
+
+
+def refuse() -> Token:
+    raise AuthenticationError("CEDA does not accept the password.", "Correct it.")
+
+
+def last_words_of(order: WorkerOrder) -> Bye:
+    """What a worker of its own process says at its end."""
+    context = process_context("midasdl.worker_process")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(order, theirs))
+    start(process)
+    theirs.close()
+    while not isinstance(said := ours.recv(), Bye):
+        pass
+    process.join()
+    return said
 
 
 def run(job: Job) -> RunResult:
@@ -127,6 +150,26 @@ def test_a_worker_that_hangs_with_the_ledgers_lock_in_hand_is_killed_for_its_sil
         result = run(Job(real_ledger, settings_for(simulator)))
 
     assert (result.exit_code, result.report.deaths) == (ExitCode.DONE, 1)
+
+
+def test_a_worker_that_starts_late_takes_the_refusal_that_the_first_has_heard(
+    real_ledger: Ledger, settings_for: Callable[..., Settings], small_archive: Archive, tmp_path: Path
+) -> None:
+    """C2 C3: on a slow machine the first is refused before the last one stands; the password is tried once."""
+    with Simulator(small_archive.root) as simulator:
+        settings = settings_for(simulator)
+        run_id = RunRegistry(real_ledger).start_run("run", {})
+        began_us = real_ledger.clock.now_us()
+        cache = token_cache(settings, CREDENTIALS.username)
+        with pytest.raises(AuthenticationError) as refused:
+            TokenSource(CREDENTIALS, cache, refuse, real_ledger.clock, since_us=began_us).current()
+
+        order = WorkerOrder(real_ledger.path, run_id, "late", tmp_path, settings, CREDENTIALS, began_us)
+        error = last_words_of(order).error
+
+    assert isinstance(error, AuthenticationError)
+    assert error.message == refused.value.message
+    assert simulator.requests == []
 
 
 def test_time_in_which_the_coordinator_was_held_up_is_nobodys_silence(

@@ -114,7 +114,7 @@ def test_a_worker_holds_so_many_messages_and_drops_the_oldest(
     """F4 P1."""
     ours, theirs = multiprocessing.Pipe()
     order = worker_process.WorkerOrder(
-        tmp_path / "ledger", 1, "w", tmp_path, with_values(batching__channel_buffer_size=size), LOGIN
+        tmp_path / "ledger", 1, "w", tmp_path, with_values(batching__channel_buffer_size=size), LOGIN, 0
     )
     monkeypatch.setattr(worker_process, "ignore_signals", lambda: None)
     monkeypatch.setattr(worker_process, "_obey", lambda *_: None)

@@ -255,7 +255,7 @@ def test_a_farewell_before_the_work_has_begun_is_no_trouble(
     ours, theirs = multiprocessing.Pipe()
     for name, act in [("ignore_signals", lambda: None), ("_obey", lambda *_: None), ("_work_off", stopped)]:
         monkeypatch.setattr(worker_process, name, act)
-    worker_process.work(worker_process.WorkerOrder(tmp_path, 1, "w", tmp_path, Settings(), LOGIN), theirs)
+    worker_process.work(worker_process.WorkerOrder(tmp_path, 1, "w", tmp_path, Settings(), LOGIN, 0), theirs)
     assert isinstance(ours.recv(), News)
     assert ours.recv() == Bye(None, is_at_rest=True)
 

@@ -32,7 +32,7 @@ from midasdl.ledger.outcomes import Claim, Finished, Outcome
 from midasdl.ledger.overview import Overview
 from midasdl.ledger.runs import LEASE_S, Recovered, RunRegistry
 from midasdl.ledger.tasks import LONGEST_WAIT_US, TaskQueue
-from midasdl.ledger.totals import Totals, places
+from midasdl.ledger.totals import Totals, progress_rows
 from midasdl.manifest import ManifestParser
 from midasdl.models import ErrorClass
 from midasdl.selection import Selection
@@ -289,7 +289,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert Totals(self.ledgers[0]).disagreement() is None
         with self.ledgers[0].read() as connection:
             counted = connection.exec_driver_sql("SELECT dataset, state, files, tasks FROM progress").all()
-            assert [place[:4] for place in places(connection)] == [tuple(row) for row in counted]
+            assert [row[:4] for row in progress_rows(connection)] == [tuple(row) for row in counted]
 
     # --- helpers
 

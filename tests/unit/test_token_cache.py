@@ -279,6 +279,17 @@ def test_c2_c3_what_one_is_refused_the_others_do_not_ask_for(
     assert mint.count == 1
 
 
+def test_c2_c3_who_joins_a_run_late_hears_what_the_run_has_heard(cache: TokenCache, clock: FakeClock) -> None:
+    """C2 C3: on a slow machine the first worker is refused before the last one has started."""
+    mint = Refusing(AuthenticationError("no"))
+    began_us = clock.now_us()
+    for _ in range(8):
+        clock.advance(1)
+        with pytest.raises(AuthenticationError):
+            TokenSource(LOGIN, cache, mint, clock, since_us=began_us).current()
+    assert mint.count == 1
+
+
 def test_c3_a_refusal_does_not_bind_who_comes_later_nor_another_password_nor_for_long(
     cache: TokenCache, clock: FakeClock
 ) -> None:
