@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,26 +15,25 @@ from pathlib import Path
 import pytest
 
 from midasdl import coordinator
-from midasdl.ceda.connect import token_cache
+from midasdl.berth import Berth
 from midasdl.ceda.credentials import Credentials
 from midasdl.ceda.secret import Secret
-from midasdl.ceda.tokens import Token, TokenSource
-from midasdl.channel import Bye
 from midasdl.config import Settings, resolve
-from midasdl.errors import AuthenticationError, ExitCode, WorkerCrashedError
+from midasdl.coordinator import Coordinator
+from midasdl.errors import ExitCode, WorkerCrashedError
+from midasdl.identity import ProcessIdentity, start_mark
 from midasdl.job import Job, RunResult
 from midasdl.ledger import engine
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.load import ManifestLoader
 from midasdl.ledger.runs import RunRegistry
 from midasdl.manifest import ManifestParser
-from midasdl.processes import process_context, start
 from midasdl.progress.audience import Nobody
 from midasdl.selection import Selection
 from midasdl.simulator import Fault, Simulator
-from midasdl.worker_process import WorkerOrder, work
 from tests.conftest import ACCOUNT, Archive
 from tests.support.frozen import work_but_freeze_once_with_the_lock
+from tests.support.refused import work_after_a_refusal
 
 CREDENTIALS = Credentials(username=ACCOUNT["CEDA_USERNAME"], password=Secret(ACCOUNT["CEDA_PASSWORD"]))
 ALIVE = "SELECT pid FROM worker WHERE state = 'alive' AND role = 'worker'"
@@ -62,23 +63,6 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
         )
 
     return settings
-
-
-def refuse() -> Token:
-    raise AuthenticationError("CEDA does not accept the password.", "Correct it.")
-
-
-def last_words_of(order: WorkerOrder) -> Bye:
-    """What a worker of its own process says at its end."""
-    context = process_context("midasdl.worker_process")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(order, theirs))
-    start(process)
-    theirs.close()
-    while not isinstance(said := ours.recv(), Bye):
-        pass
-    process.join()
-    return said
 
 
 def run(job: Job) -> RunResult:
@@ -152,24 +136,40 @@ def test_a_worker_that_hangs_with_the_ledgers_lock_in_hand_is_killed_for_its_sil
     assert (result.exit_code, result.report.deaths) == (ExitCode.DONE, 1)
 
 
-def test_a_worker_that_starts_late_takes_the_refusal_that_the_first_has_heard(
-    real_ledger: Ledger, settings_for: Callable[..., Settings], small_archive: Archive, tmp_path: Path
+def test_a_worker_that_starts_late_takes_the_refusal_that_its_run_has_heard(
+    real_ledger: Ledger,
+    small_archive: Archive,
+    settings_for: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """C2 C3: on a slow machine the first is refused before the last one stands; the password is tried once."""
+    monkeypatch.setattr(coordinator, "work", work_after_a_refusal)
+    revoked = Fault("revoke-tokens", route="download")
+    with Simulator(small_archive.root, faults=[revoked]) as simulator:
+        result = run(Job(real_ledger, settings_for(simulator)))
+        tokens_asked_for = sum(record.route == "token" for record in simulator.requests)
+
+    assert (result.exit_code, tokens_asked_for) == (ExitCode.AUTHENTICATION, 1)
+
+
+def test_whoever_has_ended_is_not_taken_for_dead_before_its_goodbye_is_heard(
+    real_ledger: Ledger, settings_for: Callable[..., Settings], small_archive: Archive
+) -> None:
+    """W1: the process is gone already, and its last words still lie in the pipe."""
+    registry = RunRegistry(real_ledger)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        ended = ProcessIdentity(ProcessIdentity.current().host, process.pid, str(start_mark(process.pid)))
+        process.communicate(b"\n")
     with Simulator(small_archive.root) as simulator:
-        settings = settings_for(simulator)
-        run_id = RunRegistry(real_ledger).start_run("run", {})
-        began_us = real_ledger.clock.now_us()
-        cache = token_cache(settings, CREDENTIALS.username)
-        with pytest.raises(AuthenticationError) as refused:
-            TokenSource(CREDENTIALS, cache, refuse, real_ledger.clock, since_us=began_us).current()
+        crew = Coordinator(real_ledger, lambda _: None, settings_for(simulator), 1, Nobody())  # type: ignore[arg-type, return-value]
+    crew._berths = [Berth("worker-1", worker_id=registry.register(None, "worker", "worker-1", ended))]
+    crew._stopping_since_s = real_ledger.clock.monotonic()
 
-        order = WorkerOrder(real_ledger.path, run_id, "late", tmp_path, settings, CREDENTIALS, began_us)
-        error = last_words_of(order).error
+    crew._tick(registry.register(None, "coordinator", "coordinator", ProcessIdentity.current()))
 
-    assert isinstance(error, AuthenticationError)
-    assert error.message == refused.value.message
-    assert simulator.requests == []
+    with real_ledger.read() as connection:
+        states = connection.exec_driver_sql("SELECT state FROM worker ORDER BY id").scalars().all()
+    assert states == ["alive", "alive"]
 
 
 def test_time_in_which_the_coordinator_was_held_up_is_nobodys_silence(

@@ -83,7 +83,7 @@ def test_i4_sums_are_what_a_count_finds_whatever_happens(ledger: Ledger, load: L
         do_something(dice, ledger, load)
         assert Totals(ledger).disagreement() is None
         with ledger.read() as connection:
-            found = {place[:4] for place in progress_rows(connection)}
+            found = {row[:4] for row in progress_rows(connection)}
         assert found == set(rows_of(ledger, "SELECT dataset, state, files, tasks FROM progress"))
         assert Overview(ledger).counts() == counts_by_walking(ledger)
 
