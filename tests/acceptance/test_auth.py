@@ -416,12 +416,12 @@ def test_c5_verify_passes_the_gate_of_the_ledger(office: Office, small_archive: 
     """With a ledger its requests count like those of a run, and keep their distance."""
     office.command("init", str(small_archive.manifest))
     office.setup("--no-verify")
-    spaced = office.command.with_settings(ceda_client__min_request_spacing_ms=300)
+    spaced = office.command.with_settings(ceda_client__min_request_spacing_ms=2000)
 
     spaced("auth", "verify")
 
     workers = spaced("sql", "SELECT role, name, state FROM worker", "--format", "csv").out
-    assert gaps(office.simulator.requests)[0] >= 0.2  # a slot may be left late by a tenth of the spacing
+    assert gaps(office.simulator.requests)[0] >= 1  # of two, on a busy machine
     assert workers.splitlines()[1:] == ["command,sign-in,stopped"]
 
 
