@@ -112,6 +112,8 @@ class Channel:
                 if self._closing.wait(SEND_EVERY_S):
                     return
                 self._has_news.clear()
+                if self._closing.is_set():  # what was cleared may have been its news
+                    return
                 self._send_events()
 
     def _send_events(self) -> None:

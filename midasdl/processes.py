@@ -1,12 +1,16 @@
-"""How further processes are started: nothing crosses a fork, and no signal meets one that is not ready for it."""
+"""How further processes are started: nothing open crosses a fork, and no signal meets one that is not ready for it."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -26,16 +30,81 @@ def process_context(preload: str) -> Any:
     return context
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import much in the block: what is imported stays, and is not looked through for garbage, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def warm_up(preload: str) -> None:
-    """Let the imports of module `preload` begin now, in the process that others will be forked off."""
+    """Make the process that others will be forked off; call it when module `preload` has been imported.
+
+    Where that is safe, it is a copy of this process as it is now: nothing has to be imported twice, and what was
+    imported lies in memory once. Elsewhere it is a new one, and its imports begin now.
+
+    Notes
+    -----
+    Call it before anything is open that must not be shared, such as a ledger.
+    """
     context = process_context(preload)
     if context.get_start_method() == "forkserver":
         from multiprocessing import forkserver, resource_tracker  # noqa: PLC0415 - not on every system
 
         with _deaf():
             resource_tracker.ensure_running()  # it lifts the mask when it starts its own process
-        with _deaf():
+        with _deaf(), _as_a_copy():
             forkserver.ensure_running()
+
+
+@contextmanager
+def _as_a_copy() -> Iterator[None]:
+    """Let multiprocessing start its server of forks without a new interpreter, where nothing speaks against it.
+
+    Threads do not survive a fork and their locks do; and some systems' own libraries do not bear one.
+    """
+    from multiprocessing import util  # noqa: PLC0415 - as above
+
+    starter: Any = util
+    usual = starter.spawnv_passfds
+    if sys.platform == "linux" and threading.active_count() == 1:
+        starter.spawnv_passfds = _fork_off
+    try:
+        yield
+    finally:
+        starter.spawnv_passfds = usual
+
+
+def _fork_off(program: object, arguments: Sequence[str], kept: Sequence[int]) -> int:
+    """Do in a copy of this process what ``python -c`` would do in a new one; the copy's number.
+
+    Parameters
+    ----------
+    kept : sequence of int
+        Open files that the copy needs; it closes all others but the standard ones.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _close_all_but({0, 1, 2, *map(int, kept)})
+        exec(arguments[-1], {})  # noqa: S102 - a line of multiprocessing's own
+    finally:
+        os._exit(0)  # whatever happened: nothing of the command may go on here
+
+
+def _close_all_but(kept: set[int]) -> None:
+    bounds = [-1, *sorted(kept), os.sysconf("SC_OPEN_MAX")]
+    for before, behind in pairwise(bounds):
+        if before + 1 < behind:
+            os.closerange(before + 1, behind)
 
 
 def let_garbage_wait() -> None:

@@ -115,25 +115,26 @@ def run_job(
     recorded : mapping
         Settings of an earlier run; those of the command line and of the environment come before them.
     """
-    from midasdl.processes import warm_up
+    from midasdl.processes import importing, warm_up
 
+    with importing():
+        from midasdl.ceda.credentials import Credentials
+        from midasdl.cli.adopt import fill
+        from midasdl.cli.consent import require_consent
+        from midasdl.cli.display import SHOWN_HELD, Display, Mode
+        from midasdl.cli.signals import stopping_on_signals
+        from midasdl.cli.summary import tell_result
+        from midasdl.job import Job
+        from midasdl.ledger.ledger import Ledger
+        from midasdl.ledger.overview import Overview
+        from midasdl.ledger.reading import LedgerReader
+        from midasdl.metrics.aside import Aside
+        from midasdl.metrics.observatory import Observatory
+        from midasdl.progress.audience import Audience
+        from midasdl.progress.lookout import Lookout
+        from midasdl.progress.tracker import Tracker
     if options.source is None and ledger_path(options).exists():
-        warm_up("midasdl.worker_process")  # its imports and ours take the same time
-    from midasdl.ceda.credentials import Credentials
-    from midasdl.cli.adopt import fill
-    from midasdl.cli.consent import require_consent
-    from midasdl.cli.display import SHOWN_HELD, Display, Mode
-    from midasdl.cli.signals import stopping_on_signals
-    from midasdl.cli.summary import tell_result
-    from midasdl.job import Job
-    from midasdl.ledger.ledger import Ledger
-    from midasdl.ledger.overview import Overview
-    from midasdl.ledger.reading import LedgerReader
-    from midasdl.metrics.aside import Aside
-    from midasdl.metrics.observatory import Observatory
-    from midasdl.progress.audience import Audience
-    from midasdl.progress.lookout import Lookout
-    from midasdl.progress.tracker import Tracker
+        warm_up("midasdl.worker_process")
 
     mode = Mode(options.progress)
     output.json_lines = output.json_lines or mode is Mode.JSON

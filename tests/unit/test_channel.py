@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from multiprocessing import Pipe
 
 from midasdl.channel import Bye, Channel, News
@@ -40,3 +41,34 @@ def test_p1_only_the_start_of_the_same_file_is_left_out() -> None:
 def test_p1_a_full_buffer_drops_the_oldest() -> None:
     pairs = [event for pair in zip(STARTED, COMPLETED, strict=True) for event in pair]
     assert told(*pairs, buffer_size=100) == COMPLETED[100:]
+
+
+class JustTooLate(threading.Event):
+    """Somebody says goodbye in the moment between the end of a wait and what follows it."""
+
+    def __init__(self, news: threading.Event) -> None:
+        super().__init__()
+        self._news = news
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        self._news.set()
+        return False
+
+
+class NeverWaitedFor(threading.Event):
+    """News that are there when somebody asks for them."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert self.is_set(), "the channel waits for news after the goodbye"
+        return True
+
+
+def test_who_says_goodbye_while_news_are_sent_does_not_wait_for_more_of_them() -> None:
+    _, there = Pipe(duplex=False)
+    channel = Channel(there, 100)
+    channel._has_news = NeverWaitedFor()
+    channel._closing = JustTooLate(channel._has_news)
+    channel.post(HIT)
+    channel._send_on_and_on()
+    assert channel._closing.is_set()
