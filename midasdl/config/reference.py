@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from midasdl.config.keys import as_toml, range_of, section_of, sections, unit_of, value_of, variable_of
+from midasdl.config.meanings import meaning_of
 from midasdl.config.profiles import GOVERNED, PROFILES, PURPOSES
 from midasdl.config.settings import Settings, Window
 
@@ -133,7 +134,7 @@ def reference() -> str:
 def _windows() -> str:
     """The keys of a window."""
     rows = [
-        f"| `{field.alias or name}` | {_default_of(field)} | {' '.join(str(field.description).split())} |"
+        f"| `{field.alias or name}` | {_default_of(field)} | {meaning_of(Window, name)} |"
         for name, field in Window.model_fields.items()
     ]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows, ""])
@@ -169,11 +170,12 @@ def _section(section: str, model: type[BaseModel]) -> str:
         "| key | type | unit | default | allowed | environment | effect |",
         "|---|---|---|---|---|---|---|",
     ]
-    rows = [_row(key, model.model_fields[key.rpartition(".")[2]]) for key in _keys(section, model)]
+    rows = [_row(key, model, key.rpartition(".")[2]) for key in _keys(section, model)]
     return "\n".join([f"## `[{section}]`", "", inspect.cleandoc(model.__doc__ or ""), "", *head, *rows, ""])
 
 
-def _row(key: str, field: FieldInfo) -> str:
+def _row(key: str, model: type[BaseModel], name: str) -> str:
+    field = model.model_fields[name]
     value = field.get_default()
     cells = [
         f"`{key}`",
@@ -182,7 +184,7 @@ def _row(key: str, field: FieldInfo) -> str:
         "unset" if value is None else f"`{as_toml(value)}`",
         range_of(field),
         f"`{variable_of(key)}`",
-        " ".join(str(field.description).split()),
+        meaning_of(model, name),
     ]
     return "| " + " | ".join(cells) + " |"
 

@@ -71,7 +71,7 @@ def _from_json(value: object) -> object:
 class Section(BaseModel):
     """A part of the settings: frozen, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Workers(Section):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pydantic.fields import FieldInfo
 
 from midasdl.config.keys import as_toml, range_of, section_of, sections, unit_of, value_of
+from midasdl.config.meanings import meaning_of
 from midasdl.config.profiles import PROFILES
 from midasdl.config.settings import Settings
 
@@ -37,7 +38,8 @@ def template() -> str:
         parts.append("\n" + "\n".join(_comment(model.__doc__ or "")) + f"\n[{section}]\n")
         for name, field in model.model_fields.items():
             if section_of(field) is None:
-                parts.append("\n".join(_key(f"{section}.{name}", name, field, defaults)) + "\n")
+                meaning = meaning_of(model, name)
+                parts.append("\n".join(_key(f"{section}.{name}", meaning, field, defaults)) + "\n")
     return "".join(parts)
 
 
@@ -64,9 +66,10 @@ def _written(name: str, value: object) -> list[str]:
     return [f"{name} = {as_toml(value)}"]
 
 
-def _key(key: str, name: str, field: FieldInfo, defaults: Settings) -> Iterator[str]:
+def _key(key: str, meaning: str, field: FieldInfo, defaults: Settings) -> Iterator[str]:
     facts = [unit_of(key, field), range_of(field), *_in_profiles(key)]
-    told, meaning = "; ".join(filter(None, facts)), LINK.sub(r"\1", str(field.description))
+    told, name = "; ".join(filter(None, facts)), key.rpartition(".")[2]
+    meaning = LINK.sub(r"\1", meaning)
     yield from _comment(f"{meaning} ({told})" if told else meaning)
     if key in EXAMPLES:
         yield f"# For example: {name} = {EXAMPLES[key]}"

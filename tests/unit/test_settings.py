@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from midasdl.config import Settings, from_environment, from_file, resolution, resolve
 from midasdl.config.keys import known_keys, lay_over, leaves, tree_of
+from midasdl.config.meanings import meaning_of
 from midasdl.config.profiles import GOVERNED, PROFILES, PURPOSES
 from midasdl.config.recording import from_record, to_record
 from midasdl.config.resolution import Layer, put_together, with_profile
@@ -98,7 +99,7 @@ def test_f1_every_key_is_described() -> None:
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 names += undescribed(kind)
-            elif not field.description:
+            elif not meaning_of(model, name):
                 names.append(f"{model.__name__}.{name}")
         return names
 
