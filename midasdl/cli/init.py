@@ -99,7 +99,9 @@ def _load(
     from midasdl.ledger.new_ledger import new_ledger
     from midasdl.ledger.overview import Overview
     from midasdl.manifest import ManifestParser, open_manifest
+    from midasdl.processes import let_garbage_wait
 
+    let_garbage_wait()
     stdin = sys.stdin.buffer if sys.stdin else None
     make_or_open = Ledger.open if has_content(path) else new_ledger
     with open_manifest(options.manifest, stdin) as stream, make_or_open(path, tell=tell) as ledger:
