@@ -70,7 +70,7 @@ class PartFile(Sink):
         """Where it is."""
         return Path(self.place)
 
-    def write(self, chunk: bytes, /) -> None:
+    def write(self, chunk: bytes | memoryview, /) -> None:
         """Append bytes."""
         try:
             written = self._file.write(chunk)
@@ -174,7 +174,7 @@ class Incoming(Sink):
         """Append to what is held or was begun."""
         self._open().write(chunk)
 
-    def whole(self, content: bytes | None) -> PartFile:
+    def whole(self, content: bytes | memoryview | None) -> PartFile:
         """The part file with the whole body; `content` is given where the body came in memory."""
         if content is not None:
             self.drop()

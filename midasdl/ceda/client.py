@@ -19,6 +19,7 @@ from midasdl.ceda.classify import (
     classify_status,
 )
 from midasdl.ceda.dates import seconds_since_1970
+from midasdl.ceda.lean_answer import LeanResponse
 from midasdl.ceda.ranges import Digest, Fit, Held, Sink, fit_of, strong_validator
 from midasdl.ceda.secret import Secret
 from midasdl.ceda.session import host_of
@@ -37,15 +38,15 @@ class Body(NamedTuple):
 
     Attributes
     ----------
-    content : bytes or None
-        None where it went to the sink.
+    content : bytes, memoryview or None
+        Holds until the next request of the same client; None where it went to the sink.
     md5 : str
         Of the bytes as they will be on disk.
     last_modified_s : float or None
         Seconds since 1970.
     """
 
-    content: bytes | None
+    content: bytes | memoryview | None
     md5: str
     size_bytes: int
     http_status: int
@@ -182,8 +183,8 @@ class CedaClient:
             response.raw.drain_conn()
             raise FetchError(verdict)
         if _announced_bytes(response) <= self._limits.in_memory_bytes:
-            content: bytes = response.raw.read(decode_content=True)
-            self._judge_beginning(content[:BEGINNING_BYTES], response, path)
+            content = _content(response)
+            self._judge_beginning(bytes(content[:BEGINNING_BYTES]), response, path)
             return _body(
                 response, content, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content)
             )
@@ -234,7 +235,15 @@ def _announced_bytes(response: requests.Response) -> float:
     return int(text) if text.isdigit() else float("inf")
 
 
-def _body(response: requests.Response, content: bytes | None, md5: str, size: int) -> Body:
+def _content(response: requests.Response) -> bytes | memoryview:
+    """All of a body."""
+    if type(response) is LeanResponse:
+        return response.raw.lend()
+    content: bytes = response.raw.read(decode_content=True)
+    return content
+
+
+def _body(response: requests.Response, content: bytes | memoryview | None, md5: str, size: int) -> Body:
     last_modified_s = seconds_since_1970(response.headers.get("Last-Modified", ""))
     return Body(content, md5, size, response.status_code, last_modified_s)
 

@@ -10,26 +10,28 @@ and certificates are the usual adapter's from the start.
 from __future__ import annotations
 
 import http.client
-import io
 import ssl
-from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import HTTPHeaderDict, HTTPResponse
-from urllib3.exceptions import ClosedPoolError, IncompleteRead, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import ClosedPoolError, ProtocolError, ReadTimeoutError
 
-from midasdl.ceda.link import END_OF_HEAD, RECEIVE_BYTES, Link
-from midasdl.ceda.plain_head import PlainHeaders, plain_headers
-
-AT_ONCE = timedelta(0)
+from midasdl.ceda.lean_answer import Begun, LeanBody, LeanResponse
+from midasdl.ceda.link import END_OF_HEAD, Link
+from midasdl.ceda.plain_head import HeadReader
+from midasdl.ceda.room import Room
 
 
 class LeanAdapter(HTTPAdapter):
     """An adapter for `requests` that sends plain requests the short way, and all others as usual.
+
+    Attributes
+    ----------
+    room : Room
+        Into which plain answers come.
 
     Notes
     -----
@@ -38,10 +40,11 @@ class LeanAdapter(HTTPAdapter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.room = Room()
         self._pools: dict[tuple[str, Any], Any] = {}
-        self._sent: tuple[Any, str, str] = (None, "", "")
         self._kept: Link | None = None
-        self.room = memoryview(bytearray(RECEIVE_BYTES))
+        self._heads = HeadReader()
+        self._latest: LeanBody | None = None
 
     def send(
         self,
@@ -56,9 +59,23 @@ class LeanAdapter(HTTPAdapter):
         if stream and cert is None and type(timeout) is tuple and _is_plain(request, proxies):
             link = self._link_to(request, verify)
             if link is not None:
-                return self._exchange(link, request, timeout[1])
+                head = f"GET {target_of(request)}{lines_of(request, link.host_line)}".encode("latin-1")
+                return self._exchange(link, request, head, timeout[1])
         self.let_go()
         return super().send(request, stream, timeout, verify, cert, proxies)
+
+    def short_way(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> ShortWay | None:
+        """The way for requests that are like this one but for what their URL ends with; None if it is not plain."""
+        is_plain = stream and cert is None and type(timeout) is tuple and _is_plain(request, proxies)
+        return ShortWay(self, request, timeout[1], verify) if is_plain else None
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -66,12 +83,31 @@ class LeanAdapter(HTTPAdapter):
         self._pools.clear()
         super().close()
 
+    def take_kept(self, url: str, verify: Any) -> Link | None:
+        """The connection that was last used, if it leads to where `url` points, and lives."""
+        link = self._kept
+        if link is None or not url.startswith(link.origin) or verify != link.key[1] or not link.is_idle():
+            return None
+        self._kept = None
+        return link
+
+    def keep(self, link: Link) -> None:
+        """Have a connection ready for the next plain request."""
+        if self._kept is not None:
+            self.let_go()
+        self._kept = link
+
+    def let_go(self) -> None:
+        """Give the connection that is kept for plain requests to its pool, where all others look for one."""
+        link, self._kept = self._kept, None
+        if link is not None:
+            link.give_back()
+
     def _link_to(self, request: requests.PreparedRequest, verify: Any) -> Link | None:
         """A kept connection to where a request goes; None where there is none, or none that lives."""
         url = str(request.url)
-        link = self._kept
-        if link is not None and url.startswith(link.origin) and verify == link.key[1] and link.is_idle():
-            self._kept = None
+        link = self.take_kept(url, verify)
+        if link is not None:
             return link
         slash = url.find("/", 8)
         if slash < 0:
@@ -94,44 +130,30 @@ class LeanAdapter(HTTPAdapter):
             return None
         return Link(self, key, pool, connection)
 
-    def keep(self, link: Link) -> None:
-        """Have a connection ready for the next plain request."""
-        self.let_go()
-        self._kept = link
-
-    def let_go(self) -> None:
-        """Give the connection that is kept for plain requests to its pool, where all others look for one."""
-        link, self._kept = self._kept, None
-        if link is not None:
-            link.give_back()
-
-    def _exchange(self, link: Link, request: requests.PreparedRequest, silence_s: float) -> requests.Response:
+    def _exchange(
+        self, link: Link, request: requests.PreparedRequest, head: bytes, silence_s: float
+    ) -> requests.Response:
         """Send a request and look at the answer; a connection that fails meanwhile is of no further use."""
+        if self._latest is not None:
+            self._latest.leave_room()
         try:
             link.be_patient(silence_s)
-            head = f"GET {target_of(request)} HTTP/1.1\r\n{self._lines(link, request)}"
-            link.socket.sendall(head.encode("latin-1"))
-            begun, end = link.receive_head()
-            headers = plain_headers(begun[:end]) if end >= 0 else None
+            link.socket.sendall(head)
+            come, end = link.receive_head()
+            headers = self._heads.read(bytes(self.room.view[:end])) if end >= 0 else None
             if headers is None:
-                return self._hand_over(link, request, begun)
+                return self._hand_over(link, request, bytes(self.room.view[:come]))
         except BaseException as error:
             link.break_off()
             raise _as_usual(error, link, request, silence_s) from None
-        body = LeanBody(link, begun[end + len(END_OF_HEAD) :], int(headers.get("content-length")))
-        return LeanResponse(request, headers, body, self)
-
-    def _lines(self, link: Link, request: requests.PreparedRequest) -> str:
-        """The headers of a request; whoever sends the same mapping again has not changed it."""
-        host, headers = link.host_line, request.headers
-        if self._sent[0] is not headers or self._sent[1] != host:
-            lines = [host, *(f"{name}: {value}" for name, value in headers.items())]
-            self._sent = headers, host, "\r\n".join(lines) + "\r\n\r\n"
-        return self._sent[2]
+        size_bytes = int(headers.get("content-length"))
+        self._latest = LeanBody(link, self.room, end + len(END_OF_HEAD), come, size_bytes)
+        return LeanResponse(request, headers, self._latest, self)
 
     def _hand_over(self, link: Link, request: requests.PreparedRequest, begun: bytes) -> requests.Response:
         """Let the standard library read what has come and what is to come."""
-        answer = http.client.HTTPResponse(_Begun(begun, link.socket), method="GET")  # type: ignore[arg-type]
+        link.be_as_usual()
+        answer = http.client.HTTPResponse(Begun(begun, link.socket), method="GET")  # type: ignore[arg-type]
         answer.begin()
         if answer.will_close:
             link.connection.close()  # the answer keeps the socket until it has been read
@@ -152,10 +174,58 @@ class LeanAdapter(HTTPAdapter):
         return self.build_response(request, raw)
 
 
+class ShortWay:
+    """The way to all that lies below one URL, for requests that differ in nothing else.
+
+    Parameters
+    ----------
+    request : requests.PreparedRequest
+        Of the URL itself, which ends with a slash; it is sent again and again.
+    silence_s : float
+        How long the server may say nothing.
+    """
+
+    def __init__(
+        self, adapter: LeanAdapter, request: requests.PreparedRequest, silence_s: float, verify: Any
+    ) -> None:
+        self._adapter = adapter
+        self._request = request
+        self._url = str(request.url)
+        self._silence_s = silence_s
+        self._verify = verify
+        self._target = f"GET {target_of(request)}".encode("latin-1")
+        self._link: Link | None = None
+        self._lines = b""
+
+    def ask(self, path: str) -> requests.Response | None:
+        """Send the request for what has a path below the URL; None where no connection is at hand.
+
+        Parameters
+        ----------
+        path : str
+            Stands in a URL as it is.
+        """
+        link = self._adapter.take_kept(self._url, self._verify)
+        if link is None:
+            return None
+        if link is not self._link:
+            self._link = link
+            self._lines = lines_of(self._request, link.host_line).encode("latin-1")
+        self._request.url = self._url + path
+        head = self._target + path.encode("latin-1") + self._lines
+        return self._adapter._exchange(link, self._request, head, self._silence_s)  # noqa: SLF001 - its other half
+
+
 def _is_plain(request: requests.PreparedRequest, proxies: Any) -> bool:
     if request.method != "GET" or request.body is not None:
         return False
     return not proxies or not select_proxy(str(request.url), proxies)
+
+
+def lines_of(request: requests.PreparedRequest, host_line: str) -> str:
+    """What follows the target in a request, word for word as http.client writes it."""
+    lines = [host_line, *(f"{name}: {value}" for name, value in request.headers.items())]
+    return " HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n"
 
 
 def target_of(request: requests.PreparedRequest) -> str:
@@ -170,7 +240,7 @@ def _as_usual(
 ) -> BaseException:
     """What the usual adapter raises for an exchange that fails before there is a response."""
     match error:
-        case TimeoutError():
+        case TimeoutError() | BlockingIOError():
             words = f"Read timed out. (read timeout={silence_s})"
             silent = ReadTimeoutError(link.pool, target_of(request), words)
             return requests.ReadTimeout(silent, request=request)
@@ -180,151 +250,3 @@ def _as_usual(
             return requests.ConnectionError(ProtocolError("Connection aborted.", error), request=request)
         case _:
             return error
-
-
-class LeanBody:
-    """The body of a plain answer, as far as `CedaClient` and `requests.Response` use one.
-
-    Parameters
-    ----------
-    begun : bytes
-        What came together with the head.
-    size_bytes : int
-        Of the whole.
-    """
-
-    def __init__(self, link: Link, begun: bytes, size_bytes: int) -> None:
-        self._link: Link | None = link
-        self._begun = begun[:size_bytes]
-        self._size_bytes = size_bytes
-        self._missing = size_bytes - len(begun)
-        if self._missing < 0:
-            self.close()  # more came than was announced: what comes next cannot be told apart
-        elif self._missing == 0:
-            self._end()
-
-    def read(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-        """All of it."""
-        begun, self._begun = self._begun, b""
-        if self._missing <= 0:
-            return begun
-        whole = bytearray(len(begun) + self._missing)
-        whole[: len(begun)] = begun
-        view = memoryview(whole)
-        while self._missing:
-            self._receive_into(view[-self._missing :])
-        return bytes(whole)
-
-    def stream(self, amt: int = RECEIVE_BYTES, decode_content: bool | None = None) -> Iterator[bytes]:
-        """All of it, in pieces of at most `amt` bytes."""
-        begun, self._begun = self._begun, b""
-        for start in range(0, len(begun), amt):
-            yield begun[start : start + amt]
-        piece = memoryview(bytearray(amt))
-        while self._missing > 0:
-            got = self._receive_into(piece[: self._missing])
-            yield bytes(piece[:got])
-
-    def drain_conn(self) -> None:
-        """Make the connection ready for the next request."""
-        for _ in self.stream():
-            pass
-
-    def release_conn(self) -> None:
-        """The pool has the connection back as soon as the body has been read."""
-
-    def close(self) -> None:
-        """Read no more; what is left unread makes the connection useless."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.break_off()
-
-    def _receive_into(self, place: memoryview) -> int:
-        """Take what comes next; what fails is told in urllib3's words."""
-        link = self._link
-        if link is None:
-            raise ProtocolError("The body was closed before it was read.")
-        try:
-            got: int = link.socket.recv_into(place)
-            if got == 0:
-                raise IncompleteRead(self._size_bytes - self._missing, self._missing)
-        except BaseException as error:
-            self.close()
-            raise _in_urllib3s_words(error, link.pool) from None
-        self._missing -= got
-        if self._missing == 0:
-            self._end()
-        return got
-
-    def _end(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.free()
-
-
-def _in_urllib3s_words(error: BaseException, pool: Any) -> BaseException:
-    if isinstance(error, TimeoutError):
-        return ReadTimeoutError(pool, None, "Read timed out.")
-    if isinstance(error, OSError | http.client.HTTPException):
-        return ProtocolError(f"Connection broken: {error!r}", error)
-    return error
-
-
-class LeanResponse(requests.Response):
-    """A plain answer; it has no cookies and no history."""
-
-    def __init__(
-        self, request: requests.PreparedRequest, headers: PlainHeaders, raw: LeanBody, adapter: HTTPAdapter
-    ) -> None:
-        self._content = False  # type: ignore[assignment]
-        self._content_consumed = False
-        self._next = None
-        self.status_code = 200
-        self.reason = "OK"
-        self.headers = headers  # type: ignore[assignment]
-        self.raw = raw
-        self.url = request.url  # type: ignore[assignment]
-        self.encoding = None
-        self.history = []
-        self.elapsed = AT_ONCE
-        self.request = request
-        self.connection = adapter
-
-    def close(self) -> None:
-        """Read no more of it."""
-        self.raw.close()
-
-
-class _Begun:
-    """A socket of which some bytes have been received already, as far as http.client needs one."""
-
-    def __init__(self, begun: bytes, socket: Any) -> None:
-        self._begun = begun
-        self._socket = socket
-
-    def makefile(self, _: str) -> io.BufferedReader:
-        """The bytes that have come, then those that come."""
-        return io.BufferedReader(_Chained(self._begun, self._socket.makefile("rb", buffering=0)))
-
-
-class _Chained(io.RawIOBase):
-    def __init__(self, begun: bytes, rest: Any) -> None:
-        self._begun = memoryview(begun)
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, place: Any) -> int | None:
-        if not self._begun:
-            got: int | None = self._rest.readinto(place)
-            return got
-        count = min(len(place), len(self._begun))
-        place[:count] = self._begun[:count]
-        self._begun = self._begun[count:]
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            self._rest.close()
-        super().close()

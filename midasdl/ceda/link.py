@@ -1,16 +1,22 @@
-"""A connection that is kept at hand for plain requests, one at a time."""
+"""A connection that is kept at hand for plain requests, one at a time, and the memory into which answers come."""
 
 from __future__ import annotations
 
 import http.client
 import select
+import socket
+import struct
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-RECEIVE_BYTES = 65_536
+from midasdl.ceda.room import Room
+
 LONGEST_HEAD_BYTES = 65_536
 END_OF_HEAD = b"\r\n\r\n"
+SYSTEM_COUNTS = sys.platform == "linux" and sys.maxsize > 2**32
+"""Whether the system itself can be told how long a socket waits, in a form that is known here."""
 
 
 class Keeper(Protocol):
@@ -18,11 +24,11 @@ class Keeper(Protocol):
 
     Attributes
     ----------
-    room : memoryview
+    room : Room
         Where what comes is received.
     """
 
-    room: memoryview
+    room: Room
 
     def keep(self, link: Link) -> None:
         """Have it back, ready for the next request."""
@@ -54,38 +60,57 @@ class Link:
     def be_patient(self, silence_s: float) -> None:
         """Let its socket wait for so long."""
         if self._patience_s != silence_s:
-            self.socket.settimeout(silence_s)
+            be_patient(self.socket, silence_s)
             self._patience_s = silence_s
 
-    def receive_head(self) -> tuple[bytes, int]:
-        """What has come when the head is complete, and where it ends; -1 where it does not."""
-        begun = self._receive()
-        if not begun:
+    def receive_head(self) -> tuple[int, int]:
+        """How much has come into the room when the head is complete, and where it ends; -1 where it does not."""
+        room = self._keeper.room
+        receive = self.socket.recv_into
+        got: int = receive(room.view)
+        if not got:
             raise http.client.RemoteDisconnected("Remote end closed connection without response")
-        while (end := begun.find(END_OF_HEAD)) < 0 and len(begun) < LONGEST_HEAD_BYTES:
-            more = self._receive()
+        while (end := room.find(END_OF_HEAD, got)) < 0 and got < LONGEST_HEAD_BYTES:
+            more = receive(room.view[got:])
             if not more:
                 break
-            begun += more
-        return begun, end
-
-    def _receive(self) -> bytes:
-        """What comes next: into memory that is there, because new memory costs more than the copy."""
-        room = self._keeper.room
-        return bytes(room[: self.socket.recv_into(room)])
+            got += more
+        return got, end
 
     def free(self) -> None:
         """An exchange is over, and all of it has been read."""
         self._keeper.keep(self)
 
+    def be_as_usual(self) -> None:
+        """Let its socket wait as the standard library expects of it."""
+        if self._patience_s is not None:
+            self.socket.settimeout(self._patience_s)
+            self._patience_s = None
+
     def give_back(self) -> None:
         """Let the pool have it."""
-        self.pool._put_conn(self.connection)  # noqa: SLF001 - see above
+        if self.connection.sock is self.socket:
+            self.be_as_usual()
+        self.pool._put_conn(self.connection)  # noqa: SLF001 - urllib3 has no other way to give one back
 
     def break_off(self) -> None:
         """Close it."""
         self.connection.close()
         self.give_back()
+
+
+def be_patient(connected: Any, silence_s: float) -> None:
+    """Let a socket wait for so long; where the system can count, that takes no call of its own each time.
+
+    What is received or sent too late raises `BlockingIOError` then, elsewhere `TimeoutError`.
+    """
+    if not SYSTEM_COUNTS or type(connected) is not socket.socket:
+        connected.settimeout(silence_s)
+        return
+    span = struct.pack("ll", int(silence_s), int(silence_s % 1 * 1e6))
+    connected.settimeout(None)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, span)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, span)
 
 
 def watch(connected: Any) -> Callable[[], object]:

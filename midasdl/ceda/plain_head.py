@@ -8,9 +8,12 @@ from typing import Any
 LARGEST_BODY_BYTES = 8_388_608
 """Beyond this the usual way costs nothing by comparison; hardly any file of the archive is so large."""
 
-PLAIN_HEAD = re.compile(r"HTTP/1\.1 200 [^\r\n]*(?:\r\n[^\s:]+:[^\r\n]*)+")
+STATUS_LINE = r"HTTP/1\.1 200 [^\r\n]*"
+PLAIN_HEAD = re.compile(STATUS_LINE + r"(?:\r\n[^\s:]+:[^\r\n]*)+")
+SPACE = r"[^\S\r\n]*"
+ANY_VALUE = r"((?:[^\r\n]*\S)?)"
 NAME = re.compile(r"\n([^:]+):")
-VALUE = re.compile(r"\n[^:]+:[^\S\r\n]*((?:[^\r\n]*\S)?)")
+VALUE = re.compile(rf"\n[^:]+:{SPACE}{ANY_VALUE}")
 LENGTH = re.compile("[0-9]{1,17}")
 UNUSUAL_HEADERS = frozenset({"transfer-encoding", "content-encoding", "set-cookie", "trailer", "upgrade"})
 
@@ -29,20 +32,61 @@ class PlainHeaders(dict[str, str]):
         return super().get(name.lower(), default)
 
 
-def plain_headers(head: bytes) -> PlainHeaders | None:
-    """The headers of an answer in which nothing is unusual; None where anything is, or may be.
+class HeadReader:
+    """Reads the heads of plain answers; those that are like the last one, as a server's are, in one step.
 
-    Parameters
-    ----------
-    head : bytes
-        Status line and headers, without the empty line behind them.
+    Notes
+    -----
+    Concurrency: belongs to one thread.
     """
-    text = head.decode("latin-1")
+
+    __slots__ = ("_like_the_last", "_names")
+
+    def __init__(self) -> None:
+        self._like_the_last: re.Pattern[str] | None = None
+        self._names: tuple[str, ...] = ()
+
+    def read(self, head: bytes) -> PlainHeaders | None:
+        """The headers of an answer in which nothing is unusual; None where anything is, or may be.
+
+        Parameters
+        ----------
+        head : bytes
+            Status line and headers, without the empty line behind them.
+        """
+        text = head.decode("latin-1")
+        if self._like_the_last is not None and (match := self._like_the_last.fullmatch(text)):
+            return PlainHeaders(zip(self._names, match.groups(), strict=True))
+        headers = plain_headers(text)
+        if headers is not None:
+            self._names = tuple(headers)
+            self._like_the_last = pattern_of(text, headers)
+        return headers
+
+
+def plain_headers(text: str) -> PlainHeaders | None:
+    """The headers of a plain answer, as `HeadReader.read` gives them."""
     if not PLAIN_HEAD.fullmatch(text):
         return None
     names, values = NAME.findall(text.lower()), VALUE.findall(text)
     headers = PlainHeaders(zip(names, values, strict=True))
     return headers if len(headers) == len(names) and _are_plain(headers) else None
+
+
+def pattern_of(text: str, headers: PlainHeaders) -> re.Pattern[str]:
+    """What heads look like that are plain because this one is: the same names, and the same said where it matters."""
+    lines = [
+        rf"\r\n{re.escape(name)}:{SPACE}{_value_like(value, name.lower())}{SPACE}"
+        for name, value in zip(NAME.findall(text), headers.values(), strict=True)
+    ]
+    return re.compile(STATUS_LINE + "".join(lines))
+
+
+def _value_like(value: str, name: str) -> str:
+    """A value that decides nothing may be any; a length may be any that is surely small enough."""
+    if name == "content-length":
+        return "([0-9]{1,6})"
+    return f"({re.escape(value)})" if name == "connection" else ANY_VALUE
 
 
 def _are_plain(headers: PlainHeaders) -> bool:

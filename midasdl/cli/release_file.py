@@ -129,7 +129,7 @@ def _part_beside(path: Path) -> Iterator[PartFile]:
 class _Part(PartFile):
     """A part file whose troubles are told in the words of this command."""
 
-    def write(self, chunk: bytes, /) -> None:
+    def write(self, chunk: bytes | memoryview, /) -> None:
         """Append bytes."""
         with _at_its_place(self.path):
             super().write(chunk)

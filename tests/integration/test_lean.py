@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from midasdl.ceda import session as session_module
 from midasdl.ceda.classify import FOREIGN_ERRORS, classify_exception
-from midasdl.ceda.lean import LeanAdapter, LeanResponse
-from midasdl.ceda.plain_head import LARGEST_BODY_BYTES, plain_headers
+from midasdl.ceda.lean import LeanAdapter
+from midasdl.ceda.lean_answer import LeanResponse
+from midasdl.ceda.plain_head import LARGEST_BODY_BYTES, HeadReader
 from midasdl.ceda.verdict import FetchError
 from midasdl.errors import AuthenticationError
 from midasdl.simulator import Fault, Simulator
@@ -258,6 +261,48 @@ def test_a_response_may_be_left_unread() -> None:
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("size", [4, 70_000, 900_000, 3_000_000])
+def test_a_body_of_any_size_comes_whole_into_memory_that_is_used_again(size: int) -> None:
+    """C9: what one answer leaves there is never taken for another's."""
+    bodies = [bytes([65 + number]) * length for number, length in enumerate((size, 9, size + 1, size))]
+    heads = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) for body in bodies]
+    answers = [head + body for head, body in zip(heads, bodies, strict=True)]
+    with keeping_on(PLAIN, *answers) as url, requests.Session() as session:
+        session.mount("http://", LeanAdapter(pool_maxsize=1))
+        session.get(url, stream=True, timeout=(2, 2)).raw.read()
+        lent = [session.get(url, stream=True, timeout=(2, 2)).raw.lend() == body for body in bodies]
+    assert lent == [True] * 4
+
+
+def test_a_response_that_is_read_late_is_still_its_own() -> None:
+    """C9: whoever asks again before it is read gets another answer, and the first stays as it came."""
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n" + body for body in (b"one!", b"two!")]
+    with keeping_on(PLAIN, *answers) as url, requests.Session() as session:
+        session.mount("http://", LeanAdapter(pool_maxsize=1))
+        session.get(url, stream=True, timeout=(2, 2)).raw.read()
+        one, two = (session.get(url, stream=True, timeout=(2, 2)) for _ in range(2))
+        assert (isinstance(one, LeanResponse), isinstance(two, LeanResponse)) == (True, True)
+        assert (two.raw.read(), one.raw.read(), one.raw.read()) == (b"two!", b"one!", b"")
+
+
+@contextmanager
+def keeping_on(*answers: bytes) -> Iterator[str]:
+    """A server that gives one answer after another over the same connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError), listener.accept()[0] as link:
+                for answer in answers:
+                    link.recv(65_536)
+                    link.sendall(answer)
+                link.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/data/a.csv"
+    thread.join(timeout=5)
+
+
 @pytest.fixture
 def simulator_of_one(root: Path) -> Iterator[Simulator]:
     with Simulator(root) as running:
@@ -281,6 +326,39 @@ def simulator_of_one(root: Path) -> Iterator[Simulator]:
 )
 def test_only_what_is_plain_beyond_doubt_goes_the_short_way(head: bytes, is_plain: bool) -> None:
     """C9: a length, and nothing that changes what a length means."""
-    headers = plain_headers(head)
+    headers = HeadReader().read(head)
     assert (headers is not None) is is_plain
     assert headers is None or headers["CONTENT-length"] == headers.get("Content-Length") > "1"
+
+
+LENGTHS = ["12", "1234567", "99999999", "12 ", "12x", "-1", ""]
+VALUES = {
+    "Content-Length": LENGTHS,
+    "content-length": LENGTHS,
+    "Connection": ["keep-alive", "Keep-Alive", "close", "upgrade", ""],
+    "Server": ["nginx", "", "  a b ", "\x85", "\xa0x", "a:b\r\nX: c", "a\r\n folded"],
+    "ETag": ['"a:b"', ""],
+    "Transfer-Encoding": ["chunked"],
+}
+
+
+@st.composite
+def like_heads(draw: st.DrawFn) -> list[bytes]:
+    """Heads with the same names, of which each says what it likes."""
+    names = draw(
+        st.lists(st.sampled_from(sorted(VALUES)), max_size=4).map(lambda more: ["Content-Length", *more])
+    )
+    heads = []
+    for order in (names, names, names[::-1]):
+        lines = [f"{name}: {draw(st.sampled_from(VALUES[name]))}" for name in order]
+        heads.append("\r\n".join(["HTTP/1.1 200 OK", *lines]).encode("latin-1"))
+    return heads
+
+
+@settings(max_examples=400)
+@given(heads=like_heads())
+def test_what_was_read_before_changes_nothing_of_how_a_head_is_read(heads: list[bytes]) -> None:
+    """C9: one that is like the last is read in one step, and means the same."""
+    reader = HeadReader()
+    for head in heads * 2:
+        assert reader.read(head) == HeadReader().read(head)
