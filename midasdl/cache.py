@@ -96,6 +96,7 @@ class CacheStore:
         self._made_ahead: set[str] = set()
         self._to_sync: set[str] = set()
         self._roomy: set[str] | None = None
+        self._seen_folders: dict[str, bool] = {}
 
     def prepare(self) -> None:
         """Make the data root and see that it can be written.
@@ -138,6 +139,13 @@ class CacheStore:
         missing = tuple(path for path in paths if sizes[path] is None)
         return Checked(good, missing, sizes[good[0]] if good else None)
 
+    def has_no_folder_of(self, paths: Sequence[str]) -> bool:
+        """Whether not even the folders of some files are there: a look at each of them can be spared.
+
+        What has been seen of a folder holds until `look_around` is called again.
+        """
+        return not any(self._has_folder(folder_of(f"{self._root}/{path}")) for path in paths)
+
     def require_room(self, path: str) -> None:
         """See that the disks that a file comes to are not nearly full, before it is asked for.
 
@@ -156,7 +164,14 @@ class CacheStore:
         Call it for every round of work, of about a second, and after the claims for it are held.
         """
         self._roomy = set()
+        self._seen_folders.clear()
         self._parts.look_around()
+
+    def _has_folder(self, place: str) -> bool:
+        there = self._seen_folders.get(place)
+        if there is None:
+            there = self._seen_folders[place] = may_be_there(place)
+        return there
 
     def _require_room_at(self, folder: str) -> None:
         least = self._min_free_bytes
@@ -171,8 +186,8 @@ class CacheStore:
         return self._parts.part()
 
     def incoming(self, md5: str, path: str) -> Incoming:
-        """The part file of one attempt at one file, with what an earlier attempt left; see `midasdl.parts`."""
-        return self._parts.incoming(md5, path)
+        """The part file of one attempt at one file, with what an earlier attempt left."""
+        return Incoming(self._parts, md5, path)
 
     def publish(self, part: PartFile, paths: Sequence[str], modified_s: float | None = None) -> None:
         """Give the bytes of a whole, checked part file their final names.
@@ -346,6 +361,17 @@ def device_of(folder: Path) -> int:
     """
     with storage_errors(folder):
         return folder.stat().st_dev
+
+
+def may_be_there(place: str) -> bool:
+    """Whether something stands at a place, or nobody can tell."""
+    try:
+        os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _make_quietly(folder: str) -> None:

@@ -19,11 +19,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +45,13 @@ from midasdl.part_names import (
 OVERLAP_BYTES = 1
 """Asked for again, so that a partial that is whole already is not asked for beyond its end."""
 
+AS_IT_IS = getattr(os, "O_BINARY", 0)
+"""Without it, Windows changes what is written."""
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | AS_IT_IS
+MODE = 0o666
+CLOSED = -1
+
 NotDone = Callable[[Collection[str]], Collection[str]]
 """Of some md5s, those whose tasks are not done."""
 
@@ -60,10 +65,10 @@ class PartFile(Sink):
         Whether they have arrived: under this one nothing is left.
     """
 
-    def __init__(self, path: str | Path, file: FileIO) -> None:
-        self.place = str(path)
+    def __init__(self, place: str, descriptor: int) -> None:
+        self.place = place
         self.has_its_name = False
-        self._file = file
+        self._descriptor = descriptor
 
     @property
     def path(self) -> Path:
@@ -73,38 +78,40 @@ class PartFile(Sink):
     def write(self, chunk: bytes | memoryview, /) -> None:
         """Append bytes."""
         try:
-            written = self._file.write(chunk)
+            written = os.write(self._descriptor, chunk)
             while written < len(chunk):  # a disk that becomes full takes a part of it without complaint
-                written += self._file.write(memoryview(chunk)[written:])
+                written += os.write(self._descriptor, memoryview(chunk)[written:])
         except OSError as error:
             raise as_storage_error(error, self.path) from error
 
     def flush_to_disk(self, modified_s: float | None) -> None:
         """Make the bytes durable, with their time of modification."""
         try:
-            descriptor = self._file.fileno()
             if modified_s is not None:
-                os.utime(descriptor, (modified_s, modified_s))
-            os.fsync(descriptor)
+                os.utime(self._descriptor, (modified_s, modified_s))
+            os.fsync(self._descriptor)
         except OSError as error:
             raise as_storage_error(error, self.path) from error
 
     def size_bytes(self) -> int:
         """How much has come."""
-        return os.fstat(self._file.fileno()).st_size
+        return os.fstat(self._descriptor).st_size
 
     def hold(self, validator: str) -> Held | None:
         """Take what is there for the beginning of a body; None if it is too little to be worth it."""
         size_bytes = self.size_bytes() - OVERLAP_BYTES
         if size_bytes <= 0:
             return None
-        self._file.truncate(size_bytes)
-        digest = hashlib.file_digest(self._file, lambda: hashlib.md5(usedforsecurity=False))
+        os.ftruncate(self._descriptor, size_bytes)
+        with open(self._descriptor, "rb", buffering=0, closefd=False) as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
         return Held(size_bytes, validator, digest)
 
     def close(self) -> None:
         """Write no more."""
-        self._file.close()
+        descriptor, self._descriptor = self._descriptor, CLOSED
+        if descriptor != CLOSED:
+            os.close(descriptor)
 
 
 class Incoming(Sink):
@@ -132,7 +139,7 @@ class Incoming(Sink):
         mine = self._parts.new_path(beginning)
         try:
             found.rename(mine)
-            self._part = PartFile(mine, mine.open("r+b", buffering=0))
+            self._part = PartFile(str(mine), os.open(mine, os.O_RDWR | AS_IT_IS))
             self.held = self._part.hold(beginning.validator)
         except OSError:  # it is gone, or cannot be read; the file can be had from its first byte
             remove(mine)
@@ -177,9 +184,11 @@ class Incoming(Sink):
     def whole(self, content: bytes | memoryview | None) -> PartFile:
         """The part file with the whole body; `content` is given where the body came in memory."""
         if content is not None:
-            self.drop()
+            if self._part is not None:
+                self.drop()
             self._part = self._parts.create()
             self._part.write(content)
+            return self._part
         return self._open()
 
     def drop(self) -> None:
@@ -238,10 +247,6 @@ class PartsFolder:
             part.close()
             remove(part.path)
 
-    def incoming(self, md5: str, path: str) -> Incoming:
-        """The part file of one attempt at one file, with what an earlier attempt left."""
-        return Incoming(self, md5, path)
-
     def look_around(self) -> None:
         """See once what others have left, for all attempts until the next call.
 
@@ -253,7 +258,7 @@ class PartsFolder:
         """A new part file; where no name can hold its beginning, one that ends with its attempt."""
         place = self._new_place(beginning)
         try:
-            return PartFile(place, io.open(place, "xb", buffering=0))  # closed with the part file
+            return PartFile(place, os.open(place, NEW_FILE, MODE))
         except OSError as error:
             if beginning is None or error.errno != errno.ENAMETOOLONG:
                 raise as_storage_error(error, Path(place)) from error

@@ -223,6 +223,9 @@ class DownloadWorker:
             How many tasks were finished.
         """
         finished = 0
+        self._absent.update(
+            claim.task_id for claim in self._claims if self._store.has_no_folder_of(claim.paths)
+        )
         for claim in list(self._claims)[: self._policy.look_ahead]:
             if self._clock.monotonic() - started_s >= ROUND_S:
                 break

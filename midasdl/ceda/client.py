@@ -31,6 +31,8 @@ from midasdl.models import ErrorClass
 from midasdl.politeness.state import Ticket
 
 BEGINNING_BYTES = 2_048
+LONG_S = 1.0
+"""Who has waited at the gate for longer looks whether there is another token."""
 
 
 class Body(NamedTuple):
@@ -148,15 +150,17 @@ class CedaClient:
         The token is settled before the gate, because a request for a token has to pass the gate itself; whoever
         has waited there for long takes one that others have got meanwhile.
         """
+        held, came_s = sink.held, self._clock.monotonic()
         with self._gate(self.host) as ticket:
-            token = self._tokens.latest(token)
             began_s = self._clock.monotonic()
+            if began_s - came_s > LONG_S:
+                token = self._tokens.latest(token)
             latency_us = None
             try:
-                response = self._asker.get(path, token, sink.held)
+                response = self._asker.get(path, token, held)
                 latency_us = int((self._clock.monotonic() - began_s) * 1e6)
                 try:
-                    body = self._read(response, path, sink)
+                    body = self._read(response, path, sink, held)
                 finally:
                     response.close()
                 ticket.report = report_on(None, latency_us)
@@ -171,24 +175,39 @@ class CedaClient:
                 raise FetchError(verdict) from None
             return body
 
-    def _read(self, response: requests.Response, path: str, sink: Sink) -> Body:
-        fit = fit_of(sink.held, response.status_code, response.headers)
+    def _read(self, response: requests.Response, path: str, sink: Sink, held: Held | None) -> Body:
+        if response.status_code != 200:
+            if held is not None and self._fits(response, sink, held):
+                return self._append(response, sink, held)
+            verdict = classify_status(response.status_code, response.headers, self._clock.now_us())
+            if verdict is not None:
+                response.raw.drain_conn()
+                raise FetchError(verdict)
+        content = self._content(response)
+        if content is None:
+            return self._stream(response, path, sink)
+        self._judge_beginning(bytes(content[:BEGINNING_BYTES]), response, path)
+        digest = hashlib.md5(content, usedforsecurity=False)
+        return _body(response, content, digest.hexdigest(), len(content))
+
+    def _fits(self, response: requests.Response, sink: Sink, held: Held) -> bool:
+        """Whether an answer is the rest of what is held, and no other; what is held goes where it cannot be used."""
+        fit = fit_of(held, response.status_code, response.headers)
         if fit is Fit.MISFIT:
             sink.drop()
             raise FetchError(misfit_verdict(response.status_code))
-        if fit is Fit.REST and sink.held is not None:
-            return self._append(response, sink, sink.held)
-        verdict = classify_status(response.status_code, response.headers, self._clock.now_us())
-        if verdict is not None:
-            response.raw.drain_conn()
-            raise FetchError(verdict)
-        if _announced_bytes(response) <= self._limits.in_memory_bytes:
-            content = _content(response)
-            self._judge_beginning(bytes(content[:BEGINNING_BYTES]), response, path)
-            return _body(
-                response, content, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content)
-            )
-        return self._stream(response, path, sink)
+        return fit is Fit.REST
+
+    def _content(self, response: requests.Response) -> bytes | memoryview | None:
+        """All of a body; None where it is too large for memory, or may be."""
+        most = self._limits.in_memory_bytes
+        if type(response) is LeanResponse:
+            return response.raw.lend() if response.raw.size_bytes <= most else None
+        announced = response.headers.get("Content-Length", "")
+        if not announced.isdigit() or int(announced) > most:
+            return None
+        content: bytes = response.raw.read(decode_content=True)
+        return content
 
     def _stream(self, response: requests.Response, path: str, sink: Sink) -> Body:
         chunks = self._chunks(response)
@@ -227,20 +246,6 @@ def misfit_verdict(http_status: int) -> Verdict:
         f"CEDA answered {http_status}, and not with the rest of the body that had broken off: it is fetched anew",
         http_status,
     )
-
-
-def _announced_bytes(response: requests.Response) -> float:
-    """The length that the server announced; unknown counts as too large for memory."""
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else float("inf")
-
-
-def _content(response: requests.Response) -> bytes | memoryview:
-    """All of a body."""
-    if type(response) is LeanResponse:
-        return response.raw.lend()
-    content: bytes = response.raw.read(decode_content=True)
-    return content
 
 
 def _body(response: requests.Response, content: bytes | memoryview | None, md5: str, size: int) -> Body:

@@ -29,7 +29,7 @@ class PlainHeaders(dict[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a header, or `default`."""
-        return super().get(name.lower(), default)
+        return dict.get(self, name.lower(), default)
 
 
 class HeadReader:

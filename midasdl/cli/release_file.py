@@ -10,6 +10,7 @@ On disk::
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -27,7 +28,7 @@ from midasdl.disk import storage_errors, sync_folder
 from midasdl.errors import StorageError
 from midasdl.identity import ProcessIdentity
 from midasdl.models import ErrorClass
-from midasdl.parts import PartFile
+from midasdl.parts import MODE, NEW_FILE, PartFile
 from midasdl.politeness.lone_gate import Passage
 
 
@@ -118,11 +119,11 @@ def _part_beside(path: Path) -> Iterator[PartFile]:
     with _at_its_place(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale_parts(path)
-        file = part.open("wb", buffering=0)
+        file = _Part(str(part), os.open(part, NEW_FILE, MODE))
     try:
-        with file:
-            yield _Part(part, file)
+        yield file
     finally:
+        file.close()
         part.unlink(missing_ok=True)
 
 

@@ -32,11 +32,11 @@ LAST_LOOK_S = 0.01
 in time."""
 
 GLANCE_EVERY_S = 0.2
-"""Without limits asking costs nothing; only a pause is looked for, now and then."""
+"""Without limits nobody has to ask; only a pause is looked for, now and then."""
 
 
+STOPPED = "The worker was asked to stop."
 USUAL_RULES = rules_from(Settings())
-UNKNOWN = HostState()
 NO_PERMIT = Wait(None, "all permits are taken")
 
 
@@ -90,13 +90,16 @@ class Gate:
         self.tally = Tally()
         self._has_permit = False
         self._goes_at_once = False
-        self._glances: dict[str, tuple[float, HostState]] = {}
+        self._is_calm = False
+        self._open_host = ""
+        self._open_until_s = 0.0
         self._asked_since_s = ledger.clock.monotonic()
         self._refused_since_s: dict[str, float] = {}
 
     def follow(self, rules: Rules) -> None:
-        """React to answers by other rules from now on; may be called from any thread."""
+        """React to answers by other rules, and heed other limits, from now on; may be called from any thread."""
         self._rules = rules
+        self._close()
 
     def request(self, host: str) -> Passage:
         """Wait for a slot and a permit, hold them during the block, give them back and report.
@@ -127,7 +130,7 @@ class Gate:
         with self._ledger.brief() as brief:
             known = self._load(brief, host)
             self._save(brief, host, known, pause(known, until_us, why))
-        self._glances.pop(host, None)
+        self._close()
 
     def state(self, host: str) -> HostState:
         """What everybody knows of `host`."""
@@ -163,12 +166,16 @@ class Gate:
 
     def enter(self, host: str) -> None:
         """Wait for a slot and a permit; for `Passage` alone."""
+        if host == self._open_host and self._clock.monotonic() < self._open_until_s:
+            if self._clock.wait(0):
+                raise StoppedError(STOPPED)
+            return
         self._lose_patience_with_refusals(host)
         nap_s = FIRST_NAP_S
         missed_us = None
         is_full = False
         while True:
-            self._goes_at_once = self._may_go_at_once(host)
+            self._goes_at_once = self._opens(host)
             if self._goes_at_once:
                 self._sleep(0)
                 return
@@ -234,23 +241,32 @@ class Gate:
         else:
             self._refused_since_s.pop(host, None)
 
-    def _may_go_at_once(self, host: str) -> bool:
-        """Without limits, and as long as all is well, nobody has to ask."""
-        if not self._limits_of(host).are_none:
-            return False
-        now_s = self._clock.monotonic()
-        looked_at_s, state = self._glances.get(host, (-GLANCE_EVERY_S, UNKNOWN))
-        if now_s >= looked_at_s + GLANCE_EVERY_S:
+    def _opens(self, host: str) -> bool:
+        """Without limits, and as long as all is well, nobody has to ask, and a look holds for a moment.
+
+        The moment begins before the limits are looked at: who changes them meanwhile ends it.
+        """
+        self._open_host, self._open_until_s = host, self._clock.monotonic() + GLANCE_EVERY_S
+        if self._limits_of(host).are_none:
             state = self.state(host)
-            self._glances[host] = (now_s, state)
-        return state.is_well(self._clock.now_us())
+            if state.is_well(self._clock.now_us()):
+                self._is_calm = state.is_calm and host not in self._refused_since_s
+                return True
+        self._close()
+        return False
+
+    def _close(self) -> None:
+        """Look anew before the next request."""
+        self._open_until_s = 0.0
 
     def leave(self, host: str, report: Report | None) -> None:
-        """Give the permit back and fold the report in; without limits good news can be left untold."""
+        """Give the permit back and fold the report in; good news where no trouble is can be left untold."""
+        if self._goes_at_once and self._is_calm and report is not None and not report.is_error:
+            return
         told = None if report is None or report.is_only_counted else report
         if told is not None:
             self._count_refusals(host, told)
-        if not self._has_permit and (told is None or self._may_stay_untold(host, told)):
+        if not self._has_permit and told is None:
             return
         with self._ledger.brief() as brief:
             brief.send(statements.RETURN_PERMIT, {"worker": self._worker_id})
@@ -260,12 +276,7 @@ class Gate:
                 state = fold(known, told, now, self._rules, self._uniform)
                 self._save(brief, host, known, state, told.outcome)
         self._has_permit = False
-        self._glances.pop(host, None)
-
-    def _may_stay_untold(self, host: str, report: Report) -> bool:
-        """Whether nobody has to hear of an answer: there are no limits, and it is good news where no trouble is."""
-        state = self._glances.get(host, (0.0, UNKNOWN))[1]
-        return self._goes_at_once and not report.is_error and state.is_calm
+        self._close()
 
     def count(self, host: str, report: Report | None) -> None:
         """Count a request that was made, whatever became of it."""
@@ -276,7 +287,7 @@ class Gate:
 
     def _sleep(self, seconds: float) -> None:
         if self._clock.wait(seconds):
-            raise StoppedError("The worker was asked to stop.")
+            raise StoppedError(STOPPED)
 
     def _load(self, brief: Brief, host: str) -> HostState:
         return state_of(brief.fetch(statements.POLITENESS_OF, {"this_host": host}))
@@ -292,15 +303,15 @@ class Gate:
             brief.send(health_statements.RECORD_STEP, {"new_host": host, "now": now, **changed})
 
 
-class Passage:
+class Passage(Ticket):
     """One request's way through a gate, as a block."""
 
-    __slots__ = ("_gate", "_host", "_ticket")
+    __slots__ = ("_gate", "_host")
 
     def __init__(self, gate: Gate, host: str) -> None:
         self._gate = gate
         self._host = host
-        self._ticket = Ticket()
+        self.report = None
 
     def __enter__(self) -> Ticket:
         try:
@@ -308,12 +319,12 @@ class Passage:
         except BaseException:
             self._gate.leave(self._host, None)
             raise
-        return self._ticket
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._gate.count(self._host, self._ticket.report)
+            self._gate.count(self._host, self.report)
         finally:
-            self._gate.leave(self._host, self._ticket.report)
+            self._gate.leave(self._host, self.report)

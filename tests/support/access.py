@@ -47,7 +47,7 @@ class Basket(Sink):
         self.dropped = True
 
     def bytes_of(self, body: Body) -> bytes:
-        return b"".join(self.chunks) if body.content is None else body.content
+        return b"".join(self.chunks) if body.content is None else bytes(body.content)
 
 
 class Office:
