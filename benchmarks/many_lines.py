@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 DATASETS = ("uk-daily-rain-obs", "uk-daily-temperature-obs", "uk-hourly-weather-obs", "uk-mean-wind-obs")
@@ -23,3 +24,9 @@ def write_manifest(path: Path, lines: int, seed: int = 1) -> Path:
             for year in range(min(YEARS_OF_A_STATION, lines - first)):
                 file.write(f"{dice.getrandbits(128):032x}  ./{folder}/{stem}_{1950 + year}.csv\n")
     return path
+
+
+def add_lines(manifest: Path, more: Path) -> None:
+    """Put the lines of another manifest behind those of one, whose files are asked for first."""
+    with manifest.open("ab") as target, more.open("rb") as source:
+        shutil.copyfileobj(source, target)

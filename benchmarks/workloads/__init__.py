@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-NAMES = ("small", "real", "latency", "polite", "manifest", "resume")
+NAMES = ("small", "real", "latency", "polite", "manifest", "resume", "memory", "claims")
 """In the order of the page."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.archives import SMALL_ONLY, make_archive
 from benchmarks.bench import Bench, Result, Series, Target, ratio
 from benchmarks.contenders import MIDASDL, Course, Midasdl
-from benchmarks.many_lines import write_manifest
+from benchmarks.many_lines import add_lines, write_manifest
 from benchmarks.servers import slow_server
 
 TITLE = "resume and status on a million finished files"
@@ -33,7 +33,7 @@ def measure(bench: Bench) -> Result:
     """Each round from the same ledger."""
     with bench.scratch("resume") as folder:
         archive = make_archive(folder, bench.files(PENDING), SMALL_ONLY)
-        _add_lines(archive.manifest, write_manifest(folder / "more.txt", bench.files(DONE)))
+        add_lines(archive.manifest, write_manifest(folder / "more.txt", bench.files(DONE)))
         with slow_server(archive.root, 0.0) as server:
             runner = Midasdl(Course(archive, server.url, folder, 8))
             _finish_most(runner.folder / "loaded.db", len(archive.sums))
@@ -77,12 +77,6 @@ def measure(bench: Bench) -> Result:
             Target("--version against python -c pass", ratio(version, bare), 4, 2, at_least=False),
         ),
     )
-
-
-def _add_lines(manifest: Path, more: Path) -> None:
-    """The files that are really there come first."""
-    with manifest.open("ab") as target, more.open("rb") as source:
-        shutil.copyfileobj(source, target)
 
 
 def _finish_most(ledger: Path, pending: int) -> None:
