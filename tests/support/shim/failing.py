@@ -17,6 +17,7 @@ PAGES = "LEDGER_PAGES"
 
 SHIM = {"PYTHONPATH": str(Path(__file__).parent)}
 WRITING = set("wxa+")
+REAL_OPEN, REAL_WRITE = os.open, os.write
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Failing:
             self.below
         ):
             return
-        descriptor = os.open(self.tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.write(descriptor, b".")
+        descriptor = REAL_OPEN(self.tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        REAL_WRITE(descriptor, b".")
         calls = os.fstat(descriptor).st_size
         os.close(descriptor)
         if calls == self.nth or (calls > self.nth and not self.once):
@@ -104,6 +105,19 @@ def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
         raw = FailingFile(failing, file, mode.replace("b", ""))
         return raw if buffering == 0 else io.BufferedWriter(raw)
 
+    def opening_bare(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            failing.pass_or_fail("open", path)
+        return REAL_OPEN(path, flags, *rest, **options)
+
+    def writing(descriptor: int, chunk: Any) -> int:
+        try:
+            failing.pass_or_fail("write", Path(f"/proc/self/fd/{descriptor}").readlink())
+        except OSError:
+            REAL_WRITE(descriptor, memoryview(chunk)[: len(chunk) // 2])
+            raise
+        return REAL_WRITE(descriptor, chunk)
+
     def fsync(descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
         failing.pass_or_fail("fsync", Path(f"/proc/self/fd/{number}").readlink())
@@ -126,6 +140,8 @@ def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
 
     return [
         (io, "open", opening),
+        (os, "open", opening_bare),
+        (os, "write", writing),
         (os, "fsync", fsync),
         (os, "statvfs", statvfs),
         (os, "replace", naming("name", os.replace, 1)),
