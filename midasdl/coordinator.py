@@ -103,7 +103,7 @@ class Coordinator:
         self._run_id = run_id
         self._listener = listener
         self._limits = limits
-        self._context = process_context("midasdl.worker_process")
+        self._context = process_context("midasdl.rehearsal")
         self._berths: list[Berth] = []
         self._stop_signal: int | None = None
         self._stopping_since_s: float | None = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import psutil
 
 from midasdl.config import Settings
-from midasdl.ledger import statements
+from midasdl.ledger import gate_statements
 from midasdl.ledger.ledger import Ledger
 from midasdl.politeness.throttle import ENOUGH, LATENCY_FACTOR, LEAST_SLOWDOWN_US
 
@@ -167,7 +167,7 @@ class Gauge:
 
     def _slowness(self) -> float:
         with self._ledger.read() as connection:
-            found = connection.execute(statements.POLITENESS_OF, {"this_host": self._host})
+            found = connection.execute(gate_statements.POLITENESS_OF, {"this_host": self._host})
             row = found.mappings().first()
         if row is None or row["throttle_samples"] < ENOUGH:
             return 1.0

@@ -134,7 +134,7 @@ def run_job(
         from midasdl.progress.lookout import Lookout
         from midasdl.progress.tracker import Tracker
     if options.source is None and ledger_path(options).exists():
-        warm_up("midasdl.worker_process")
+        warm_up("midasdl.rehearsal")
 
     mode = Mode(options.progress)
     output.json_lines = output.json_lines or mode is Mode.JSON

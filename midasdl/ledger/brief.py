@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Executable
 
-from midasdl.ledger.texts import Texts
+from midasdl.ledger.texts import text_of
 
 
 class Brief:
@@ -21,22 +21,20 @@ class Brief:
     ----------
     connection : Any
         Of the database module, in a transaction that its maker ends.
-    texts : Texts
     """
 
-    __slots__ = ("_connection", "_texts")
+    __slots__ = ("_connection",)
 
-    def __init__(self, connection: Any, texts: Texts) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._texts = texts
 
     def fetch(self, statement: Executable, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of a statement, as the database gives them."""
-        text = self._texts.of(statement)
+        text = text_of(statement)
         rows: list[tuple[Any, ...]] = self._connection.execute(text.sql, text.row(values)).fetchall()
         return rows
 
     def send(self, statement: Executable, values: Mapping[str, Any]) -> None:
         """Execute a statement that gives no rows."""
-        text = self._texts.of(statement)
+        text = text_of(statement)
         self._connection.execute(text.sql, text.row(values))

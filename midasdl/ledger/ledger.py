@@ -30,7 +30,7 @@ from midasdl.ledger.ledger_file import file_at, file_error, has_content, missing
 from midasdl.ledger.library import SqliteLibrary, best_library, file_system_of, journal_for
 from midasdl.ledger.migrate import bring_up_to_date, revision_of
 from midasdl.ledger.schema import HEAD_REVISION, setting
-from midasdl.ledger.texts import Texts
+from midasdl.ledger.texts import text_of
 
 DATA_ROOT = "data_root"
 """The setting that says where the files belong."""
@@ -75,7 +75,6 @@ class Ledger:
             foreign_keys=made_at is None,
             durable=made_at is None,
         )
-        self._texts = Texts(self._engine)
         self._translated = _Translated(self)
         self._looking: PoolProxiedConnection | None = None
         self._one_looks = threading.Lock()
@@ -187,7 +186,7 @@ class Ledger:
             self.patience.wait_for(partial(connection.execute, "BEGIN IMMEDIATE"))
             try:
                 self._require_same_file()
-                yield Brief(connection, self._texts)
+                yield Brief(connection)
                 self.patience.wait_for(connection.commit)
             except BaseException:
                 connection.rollback()
@@ -199,7 +198,7 @@ class Ledger:
         One statement is a consistent view by itself: the same as in a `read` block, for a tenth of its time. It has
         a connection of its own, which is kept.
         """
-        text = self._texts.of(statement)
+        text = text_of(statement)
         row = text.row(values)
         with self._translated, self._one_looks:
             execute = self._own_connection().execute
@@ -220,21 +219,21 @@ class Ledger:
         self, connection: Connection, statement: Executable, values: dict[str, Any]
     ) -> CursorResult[Any]:
         """Execute a statement inside the caller's transaction, for less than half of what it costs otherwise."""
-        text = self._texts.of(statement)
+        text = text_of(statement)
         return connection.exec_driver_sql(text.sql, text.row(values))
 
     def fetch(
         self, connection: Connection, statement: Executable, values: dict[str, Any]
     ) -> list[tuple[Any, ...]]:
         """All rows of a statement inside the caller's transaction, bare as the database gives them."""
-        text = self._texts.of(statement)
+        text = text_of(statement)
         return list(_dbapi_of(connection).execute(text.sql, text.row(values)).fetchall())
 
     def send_all(
         self, connection: Connection, statement: Executable, values: Iterable[dict[str, Any]]
     ) -> None:
         """Execute a statement once for each of many values, inside the caller's transaction."""
-        text = self._texts.of(statement)
+        text = text_of(statement)
         _dbapi_of(connection).executemany(text.sql, map(text.row, values))
 
     def setting(self, name: str) -> str | None:

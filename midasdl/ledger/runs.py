@@ -17,7 +17,7 @@ from sqlalchemy import insert
 
 from midasdl.errors import MidasdlError
 from midasdl.identity import ProcessIdentity
-from midasdl.ledger import schema, statements
+from midasdl.ledger import gate_statements, run_statements, schema
 from midasdl.ledger.ledger import Ledger, inserted_id
 from midasdl.ledger.tasks import TaskQueue
 from midasdl.version import __version__
@@ -74,13 +74,13 @@ class RunRegistry:
         """Close a run."""
         with self._ledger.write() as connection:
             connection.execute(
-                statements.END_RUN, {"run": run_id, "now": self._ledger.clock.now_us(), "code": exit_code}
+                run_statements.END_RUN, {"run": run_id, "now": self._ledger.clock.now_us(), "code": exit_code}
             )
 
     def last_run(self) -> LastRun | None:
         """The run that `resume` takes up, or None if there was none."""
         with self._ledger.read() as connection:
-            row = connection.execute(statements.LAST_RUN).first()
+            row = connection.execute(run_statements.LAST_RUN).first()
         if row is None:
             return None
         return LastRun(row.id, json.loads(row.settings), row.ended_at is not None, row.exit_code)
@@ -88,22 +88,19 @@ class RunRegistry:
     def register(self, run_id: int | None, role: str, name: str, identity: ProcessIdentity) -> int:
         """Enter a living process and return its number, which fences everything that it writes."""
         now = self._ledger.clock.now_us()
+        process = {
+            "new_run_id": run_id,
+            "new_role": role,
+            "new_name": name,
+            "new_host": identity.host,
+            "new_pid": identity.pid,
+            "new_process_started": identity.started,
+            "now": now,
+            "new_lease_until": now + int(LEASE_S * 1_000_000),
+        }
         with self._ledger.write() as connection:
-            result = connection.execute(
-                insert(schema.worker).values(
-                    run_id=run_id,
-                    role=role,
-                    name=name,
-                    host=identity.host,
-                    pid=identity.pid,
-                    process_started=identity.started,
-                    started_at=now,
-                    heartbeat_at=now,
-                    lease_until=now + int(LEASE_S * 1_000_000),
-                    state="alive",
-                )
-            )
-            return inserted_id(result)
+            [(worker_id,)] = self._ledger.fetch(connection, run_statements.REGISTER, process)
+            return int(worker_id)
 
     def beat(self, workers: Sequence[int]) -> int:
         """Renew the leases of `workers`, which the caller knows to be alive.
@@ -117,7 +114,7 @@ class RunRegistry:
         now = self._ledger.clock.now_us()
         with self._ledger.write() as connection:
             return connection.execute(
-                statements.BEAT,
+                run_statements.BEAT,
                 {"workers": list(workers), "now": now, "new_lease_until": now + int(LEASE_S * 1_000_000)},
             ).rowcount
 
@@ -136,9 +133,9 @@ class RunRegistry:
             tasks = TaskQueue(self._ledger).take_back(
                 connection, workers, "worker died" if dead else "stopped"
             )
-            permits = connection.execute(statements.RETURN_PERMITS, parameters).rowcount
+            permits = connection.execute(gate_statements.RETURN_PERMITS, parameters).rowcount
             retired = connection.execute(
-                statements.RETIRE,
+                run_statements.RETIRE,
                 {**parameters, "how": "dead" if dead else "stopped", "now": self._ledger.clock.now_us()},
             ).rowcount
         return Recovered(retired, tasks, permits)
@@ -146,7 +143,7 @@ class RunRegistry:
     def ended_by(self, worker_id: int) -> int:
         """How many tasks a worker has brought to an end."""
         with self._ledger.read() as connection:
-            return int(connection.execute(statements.ENDED_BY, {"worker": worker_id}).scalar_one())
+            return int(connection.execute(run_statements.ENDED_BY, {"worker": worker_id}).scalar_one())
 
     def recover(self, mine: Sequence[int] = ()) -> Recovered:
         """Take back what processes left behind that are gone, of whichever run, and from whoever has a claim.
@@ -165,7 +162,7 @@ class RunRegistry:
         Concurrency: any number of runs may recover at the same time; each claim comes back once.
         """
         with self._ledger.read() as connection:
-            suspects = connection.execute(statements.MAYBE_GONE).all()
+            suspects = connection.execute(run_statements.MAYBE_GONE).all()
         now = self._ledger.clock.now_us()
         gone = [
             row.id

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
-    case,
     delete,
     exists,
     func,
@@ -28,9 +27,6 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from midasdl.ledger.schema import (
     destination,
-    permit,
-    politeness,
-    run,
     setting,
     task,
     transition,
@@ -44,7 +40,8 @@ DONE = task.c.state == literal_column("'done'")
 ALIVE = worker.c.state == literal_column("'alive'")
 
 
-def _state(name: str) -> ColumnElement[str]:
+def state_word(name: str) -> ColumnElement[str]:
+    """A state as a literal in the text."""
     return literal_column(f"'{name}'")
 
 
@@ -66,10 +63,10 @@ def _keep_first_claims(*which: ColumnElement[bool]) -> Insert:
     kept = exists().where(transition.c.task_id == task.c.id)
     return _keep_moves(
         task.c.first_claimed_at,
-        _state("pending"),
-        _state("in_progress"),
+        state_word("pending"),
+        state_word("in_progress"),
         task.c.worker_id,
-        _state("claimed"),
+        state_word("claimed"),
         task.c.claim_no == 1,
         ~kept,
         *which,
@@ -103,7 +100,7 @@ CLAIM = (
     update(task)
     .where(task.c.id.in_(_CLAIMABLE.scalar_subquery()))
     .values(
-        state=_state("in_progress"),
+        state=state_word("in_progress"),
         worker_id=bindparam("worker"),
         claim_no=task.c.claim_no + 1,
         first_claimed_at=func.coalesce(task.c.first_claimed_at, bindparam("now")),
@@ -152,7 +149,7 @@ FINISH: Update = (
     update(task)
     .where(*_FENCE)
     .values(
-        state=_state("done"),
+        state=state_word("done"),
         attempts=task.c.attempts + bindparam("attempts_more"),
         size_bytes=bindparam("new_size_bytes"),
         from_cache=bindparam("new_from_cache"),
@@ -170,7 +167,7 @@ FAIL: Update = (
     update(task)
     .where(*_FENCE)
     .values(
-        state=_state("failed"),
+        state=state_word("failed"),
         attempts=task.c.attempts + bindparam("attempts_more"),
         http_status=bindparam("new_http_status"),
         error_class=bindparam("new_error_class"),
@@ -186,7 +183,7 @@ POSTPONE: Update = (
     update(task)
     .where(*_FENCE)
     .values(
-        state=_state("pending"),
+        state=state_word("pending"),
         attempts=task.c.attempts + bindparam("attempts_more"),
         http_status=bindparam("new_http_status"),
         error_class=bindparam("new_error_class"),
@@ -197,7 +194,7 @@ POSTPONE: Update = (
 )
 """It failed for the moment and waits for its retry."""
 
-RELEASE: Update = update(task).where(*_FENCE).values(state=_state("pending"))
+RELEASE: Update = update(task).where(*_FENCE).values(state=state_word("pending"))
 """The claim goes back unused."""
 
 # --- history
@@ -229,25 +226,25 @@ RECORD_FIRST_CLAIMS_OF = _keep_first_claims(*_HELD_BY)
 
 RECORD_TAKEN_BACK = _keep_moves(
     bindparam("now"),
-    _state("in_progress"),
-    _state("pending"),
+    state_word("in_progress"),
+    state_word("pending"),
     task.c.worker_id,
     bindparam("why"),
     *_HELD_BY,
 )
 """Keep that claims were taken back from workers that are gone."""
 
-TAKE_BACK: Update = update(task).where(*_HELD_BY).values(state=_state("pending"))
+TAKE_BACK: Update = update(task).where(*_HELD_BY).values(state=state_word("pending"))
 """Claims of workers that are gone become pending at once."""
 
 _FAILED_OF_CLASSES = (FAILED, task.c.error_class.in_(bindparam("classes", expanding=True)))
 
 RECORD_REQUEUED = _keep_moves(
     bindparam("now"),
-    _state("failed"),
-    _state("pending"),
+    state_word("failed"),
+    state_word("pending"),
     literal_column("NULL"),
-    _state("requeued"),
+    state_word("requeued"),
     *_FAILED_OF_CLASSES,
 )
 """Keep that failures were put back."""
@@ -255,26 +252,26 @@ RECORD_REQUEUED = _keep_moves(
 REQUEUE: Update = (
     update(task)
     .where(*_FAILED_OF_CLASSES)
-    .values(state=_state("pending"), attempts=0, not_before=0, finished_at=None)
+    .values(state=state_word("pending"), attempts=0, not_before=0, finished_at=None)
 )
 """Failures of some classes get a fresh set of attempts."""
 
 _REOPENED = (
     task.c.id.in_(bindparam("tasks", expanding=True)),
-    task.c.state.in_([_state("done"), _state("in_progress")]),
+    task.c.state.in_([state_word("done"), state_word("in_progress")]),
 )
-_STRAIGHT_TO_DONE = (task.c.state == _state("done"), task.c.claim_no == 1)
+_STRAIGHT_TO_DONE = (task.c.state == state_word("done"), task.c.claim_no == 1)
 
 RECORD_FIRST_CLAIMS_OF_REOPENED = _keep_first_claims(*_REOPENED)
 """Keep the first claims of tasks that are about to be reopened."""
 
 RECORD_FINISHED_OF_REOPENED = _keep_moves(
     task.c.finished_at,
-    _state("in_progress"),
-    _state("done"),
+    state_word("in_progress"),
+    state_word("done"),
     task.c.worker_id,
-    _state("finished"),
-    ~exists().where(transition.c.task_id == task.c.id, transition.c.to_state == _state("done")),
+    state_word("finished"),
+    ~exists().where(transition.c.task_id == task.c.id, transition.c.to_state == state_word("done")),
     *_STRAIGHT_TO_DONE,
     *_REOPENED,
 )
@@ -283,7 +280,7 @@ RECORD_FINISHED_OF_REOPENED = _keep_moves(
 RECORD_REOPENED = _keep_moves(
     bindparam("now"),
     task.c.state,
-    _state("pending"),
+    state_word("pending"),
     literal_column("NULL"),
     bindparam("why"),
     *_REOPENED,
@@ -291,7 +288,9 @@ RECORD_REOPENED = _keep_moves(
 """Keep that tasks have to be done again."""
 
 REOPEN: Update = (
-    update(task).where(*_REOPENED).values(state=_state("pending"), not_before=0, attempts=0, finished_at=None)
+    update(task)
+    .where(*_REOPENED)
+    .values(state=state_word("pending"), not_before=0, attempts=0, finished_at=None)
 )
 """What was known of their destinations no longer holds; a worker that has one loses its claim."""
 
@@ -321,86 +320,3 @@ FETCHED_IN_RUN_OF = (
     .limit(1)
 )
 """Any file that has come in the run of a worker."""
-
-# --- runs and workers
-
-END_RUN = (
-    update(run)
-    .where(run.c.id == bindparam("run"))
-    .values(ended_at=bindparam("now"), exit_code=bindparam("code"))
-)
-"""A run came to its end."""
-
-LAST_RUN = select(run).order_by(run.c.id.desc()).limit(1)
-"""The run that resume takes up."""
-
-ENDED_BY = select(func.count()).where(
-    task.c.worker_id == bindparam("worker"), task.c.state.in_([_state("done"), _state("failed")])
-)
-"""The tasks that a worker brought to an end; walks all tasks, when a worker with a quota has died."""
-
-BEAT: Update = (
-    update(worker)
-    .where(
-        worker.c.state.in_([_state("alive"), _state("dead")]),
-        worker.c.id.in_(bindparam("workers", expanding=True)),
-    )
-    .values(
-        state=_state("alive"),
-        heartbeat_at=bindparam("now"),
-        lease_until=bindparam("new_lease_until"),
-        ended_at=None,
-    )
-)
-"""The coordinator vouches for its workers and itself, also where others took one for dead."""
-
-MAYBE_GONE = select(worker).where(
-    or_(
-        ALIVE,
-        worker.c.id.in_(select(task.c.worker_id).where(IN_PROGRESS)),
-        worker.c.id.in_(select(permit.c.worker_id)),
-    )
-)
-"""Everybody who claims to be alive, and whoever holds a claim or a permit all the same."""
-
-RETIRE: Update = (
-    update(worker)
-    .where(ALIVE, worker.c.id.in_(bindparam("workers", expanding=True)))
-    .values(state=bindparam("how"), ended_at=bindparam("now"))
-)
-"""Workers that stopped or were found dead."""
-
-# --- politeness
-
-POLITENESS_OF = select(politeness).where(politeness.c.host == bindparam("this_host"))
-"""What everybody knows of a host."""
-
-COUNT_PERMITS = select(func.count(), func.count(case((permit.c.host == bindparam("this_host"), 1)))).where(
-    permit.c.worker_id != bindparam("worker")
-)
-"""Requests in flight, or about to be, of everybody else: over all hosts, and to one."""
-
-RETURN_PERMITS = delete(permit).where(permit.c.worker_id.in_(bindparam("workers", expanding=True)))
-"""Requests that have ended, or whose worker is gone."""
-
-RETURN_PERMIT = delete(permit).where(permit.c.worker_id == bindparam("worker"))
-"""A request has ended."""
-
-_SAVE_POLITENESS = upsert(politeness).values({c.name: bindparam(f"new_{c.name}") for c in politeness.c})
-SAVE_POLITENESS = _SAVE_POLITENESS.on_conflict_do_update(
-    index_elements=["host"],
-    set_={c.name: _SAVE_POLITENESS.excluded[c.name] for c in politeness.c if not c.primary_key},
-)
-"""Replace what everybody knows of a host."""
-
-_TAKE_PERMIT = upsert(permit).values(
-    worker_id=bindparam("worker"),
-    host=bindparam("new_host"),
-    taken_at=bindparam("now"),
-    start_at=bindparam("new_start_at"),
-)
-TAKE_PERMIT = _TAKE_PERMIT.on_conflict_do_update(
-    index_elements=["worker_id"],
-    set_={name: _TAKE_PERMIT.excluded[name] for name in ("host", "taken_at", "start_at")},
-)
-"""A worker may have one request in flight, from `start_at` on."""

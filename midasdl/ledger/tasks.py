@@ -181,9 +181,8 @@ class TaskQueue:
         self, connection: Connection, worker_id: int, want: int, share_among: int, now: int
     ) -> tuple[Claim, ...]:
         if want > 1:
-            claimable = connection.execute(
-                statements.COUNT_CLAIMABLE, {"now": now, "how_many": want * share_among}
-            ).scalar_one()
+            some = {"now": now, "how_many": want * share_among}
+            [(claimable,)] = self._ledger.fetch(connection, statements.COUNT_CLAIMABLE, some)
             want = fair_share(claimable, want, share_among)
         some = {"now": now, "how_many": want, "worker": worker_id}
         rows = self._ledger.fetch(connection, statements.CLAIM, some)

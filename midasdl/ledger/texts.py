@@ -7,9 +7,11 @@ file or each request goes past that, as a text with its values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Engine, Executable
+from sqlalchemy import Executable
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 
 class Text(NamedTuple):
@@ -33,23 +35,9 @@ class Text(NamedTuple):
         return tuple(map({**self.fixed, **values}.__getitem__, self.names))
 
 
-class Texts:
-    """The statements that an engine's database has been sent.
-
-    Notes
-    -----
-    Concurrency: threads may share one; two that need the same text at once make it twice.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._known: dict[Executable, Text] = {}
-
-    def of(self, statement: Executable) -> Text:
-        """The text of a statement without lists of values."""
-        known = self._known.get(statement)
-        if known is None:
-            compiled = cast("Any", statement).compile(self._engine)
-            fixed = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-            known = self._known[statement] = Text(str(compiled), fixed, tuple(compiled.positiontup))
-        return known
+@cache
+def text_of(statement: Executable) -> Text:
+    """The text of a statement without lists of values; the statement is a constant of some module."""
+    compiled = cast("Any", statement).compile(dialect=SQLiteDialect_pysqlite())
+    fixed = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    return Text(str(compiled), fixed, tuple(compiled.positiontup))

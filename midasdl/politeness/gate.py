@@ -9,7 +9,7 @@ from types import TracebackType
 from midasdl.clock import Clock
 from midasdl.config.settings import Settings
 from midasdl.errors import ServerUnavailableError, StoppedError
-from midasdl.ledger import health_statements, statements
+from midasdl.ledger import gate_statements, health_statements
 from midasdl.ledger.brief import Brief
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.responses import add_responses
@@ -134,7 +134,7 @@ class Gate:
 
     def state(self, host: str) -> HostState:
         """What everybody knows of `host`."""
-        return state_of(self._ledger.glance(statements.POLITENESS_OF, {"this_host": host}))
+        return state_of(self._ledger.glance(gate_statements.POLITENESS_OF, {"this_host": host}))
 
     def ask(self, host: str, missed_us: int | None = None) -> Go | Wait:
         """One decision, in one transaction; with `Go` the worker holds a permit.
@@ -147,7 +147,7 @@ class Gate:
         with self._ledger.brief() as brief:
             now = self._clock.now_us()
             mine = {"worker": self._worker_id, "this_host": host}
-            [(others, others_here)] = brief.fetch(statements.COUNT_PERMITS, mine)
+            [(others, others_here)] = brief.fetch(gate_statements.COUNT_PERMITS, mine)
             known, limits = self._load(brief, host), self._limits_of(host)
             if missed_us is not None:
                 known = give_back(known, missed_us, limits)
@@ -160,7 +160,7 @@ class Gate:
                     "now": now,
                     "new_start_at": answer.at_us,
                 }
-                brief.send(statements.TAKE_PERMIT, permit)
+                brief.send(gate_statements.TAKE_PERMIT, permit)
         self._has_permit = self._has_permit or isinstance(answer, Go)
         return answer
 
@@ -200,7 +200,7 @@ class Gate:
     def _is_full(self, host: str) -> bool:
         """Whether others still have all permits: a look, which costs a small part of asking and holds up nobody."""
         mine = {"worker": self._worker_id, "this_host": host}
-        return self._limits_of(host).are_reached(self._ledger.look(statements.COUNT_PERMITS, mine), 0)
+        return self._limits_of(host).are_reached(self._ledger.look(gate_statements.COUNT_PERMITS, mine), 0)
 
     def _reaches(self, slot_us: int, host: str) -> bool:
         """Sleep until the slot; False where it was missed, or where a pause has begun in the meantime."""
@@ -269,7 +269,7 @@ class Gate:
         if not self._has_permit and told is None:
             return
         with self._ledger.brief() as brief:
-            brief.send(statements.RETURN_PERMIT, {"worker": self._worker_id})
+            brief.send(gate_statements.RETURN_PERMIT, {"worker": self._worker_id})
             if told is not None:
                 now = self._clock.now_us()
                 known = self._load(brief, host)
@@ -290,13 +290,13 @@ class Gate:
             raise StoppedError(STOPPED)
 
     def _load(self, brief: Brief, host: str) -> HostState:
-        return state_of(brief.fetch(statements.POLITENESS_OF, {"this_host": host}))
+        return state_of(brief.fetch(gate_statements.POLITENESS_OF, {"this_host": host}))
 
     def _save(
         self, brief: Brief, host: str, known: HostState, state: HostState, outcome: str | None = None
     ) -> None:
         """Replace a host's row, and keep what has changed for people."""
-        brief.send(statements.SAVE_POLITENESS, {"new_host": host, **row_of(state)})
+        brief.send(gate_statements.SAVE_POLITENESS, {"new_host": host, **row_of(state)})
         now = self._clock.now_us()
         for step in steps(known, state, now, outcome):
             changed = {f"new_{name}": value for name, value in asdict(step).items()}

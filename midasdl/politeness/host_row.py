@@ -43,5 +43,5 @@ def state_of(rows: Sequence[tuple[Any, ...]]) -> HostState:
 
 
 def row_of(state: HostState) -> dict[str, Any]:
-    """The values that `statements.SAVE_POLITENESS` takes, but for the host."""
+    """The values that `gate_statements.SAVE_POLITENESS` takes, but for the host."""
     return dict(zip(PARAMETERS, VALUES(state), strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from midasdl.identity import ProcessIdentity
-from midasdl.ledger import figures, statements
+from midasdl.ledger import figures, gate_statements
 from midasdl.ledger.figures import RunFigures
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Failed, Finished, Postponed, Released
@@ -82,11 +82,11 @@ def test_o2_a_worker_waits_requests_works_or_idles(ledger: Ledger, clock: FakeCl
     with ledger.write() as connection:
         for worker_id, start_at in ((first, clock.now_us() + 1), (second, clock.now_us())):
             permit = {"worker": worker_id, "new_host": HOST, "now": clock.now_us(), "new_start_at": start_at}
-            connection.execute(statements.TAKE_PERMIT, permit)
+            connection.execute(gate_statements.TAKE_PERMIT, permit)
     assert [worker.doing for worker in reader.read().workers] == ["waiting", "requesting"]
 
     with ledger.write() as connection:
-        connection.execute(statements.RETURN_PERMITS, {"workers": [first, second]})
+        connection.execute(gate_statements.RETURN_PERMITS, {"workers": [first, second]})
     crew.queue.settle(second, [], want=1)
     assert [worker.doing for worker in reader.read().workers] == ["idle", "working"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from midasdl.identity import ProcessIdentity, start_mark
-from midasdl.ledger import statements
+from midasdl.ledger import gate_statements
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Finished
 from midasdl.ledger.overview import Overview
@@ -48,7 +48,7 @@ def working(ledger: Ledger, identity: ProcessIdentity, name: str = "worker-1", c
     TaskQueue(ledger).settle(worker_id, [], want=claims)
     permit = {"worker": worker_id, "new_host": "server", "now": 0, "new_start_at": 0}
     with ledger.write() as connection:
-        connection.execute(statements.TAKE_PERMIT, permit)
+        connection.execute(gate_statements.TAKE_PERMIT, permit)
     return worker_id
 
 
@@ -189,7 +189,7 @@ def test_no_claim_is_stuck_with_a_worker_that_was_written_off(
     assert recovered
     permit = {"worker": worker_id, "new_host": "server", "now": 0, "new_start_at": 0}
     with ledger.write() as connection:
-        connection.execute(statements.TAKE_PERMIT, permit)
+        connection.execute(gate_statements.TAKE_PERMIT, permit)
     assert registry.recover() == Recovered(permits=1)
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from midasdl.identity import ProcessIdentity
-from midasdl.ledger import statements
+from midasdl.ledger import gate_statements
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released
 from midasdl.ledger.overview import Overview
@@ -101,7 +101,7 @@ def asked(ledger: Ledger, load: Callable[..., Any], clock: FakeClock) -> Ledger:
     ask_in_vain(Gate(ledger, busy, Limits(0, None), middle))
     permit = {"worker": busy, "new_host": HOST, "now": 0, "new_start_at": 0}
     with ledger.write() as connection:
-        connection.execute(statements.TAKE_PERMIT, permit)
+        connection.execute(gate_statements.TAKE_PERMIT, permit)
     records = Verification(ledger)
     spoilt = records.next_files("", 2)
     records.record(spoilt, [Damage(each, "corrupt", "it is empty") for each in spoilt], None, repair=False)

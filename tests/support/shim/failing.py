@@ -92,18 +92,8 @@ class FailingFile(io.FileIO):
         return super().write(chunk)
 
 
-def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
-    """Module, name and replacement of each function of the system that can fail."""
-    real_open, real_fsync, real_statvfs = io.open, os.fsync, os.statvfs
-
-    def opening(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any) -> Any:
-        if not isinstance(file, str | bytes | os.PathLike) or not WRITING & set(mode):
-            return real_open(file, mode, buffering, *rest, **options)
-        failing.pass_or_fail("open", file)
-        if "b" not in mode:
-            return real_open(file, mode, buffering, *rest, **options)
-        raw = FailingFile(failing, file, mode.replace("b", ""))
-        return raw if buffering == 0 else io.BufferedWriter(raw)
+def bare_calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
+    """The same of those that know files by their numbers."""
 
     def opening_bare(path: Any, flags: int, *rest: Any, **options: Any) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR):
@@ -117,6 +107,22 @@ def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
             REAL_WRITE(descriptor, memoryview(chunk)[: len(chunk) // 2])
             raise
         return REAL_WRITE(descriptor, chunk)
+
+    return [(os, "open", opening_bare), (os, "write", writing)]
+
+
+def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
+    """Module, name and replacement of each function of the system that can fail."""
+    real_open, real_fsync, real_statvfs = io.open, os.fsync, os.statvfs
+
+    def opening(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any) -> Any:
+        if not isinstance(file, str | bytes | os.PathLike) or not WRITING & set(mode):
+            return real_open(file, mode, buffering, *rest, **options)
+        failing.pass_or_fail("open", file)
+        if "b" not in mode:
+            return real_open(file, mode, buffering, *rest, **options)
+        raw = FailingFile(failing, file, mode.replace("b", ""))
+        return raw if buffering == 0 else io.BufferedWriter(raw)
 
     def fsync(descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
@@ -140,8 +146,7 @@ def calls_of(failing: Failing) -> list[tuple[Any, str, Any]]:
 
     return [
         (io, "open", opening),
-        (os, "open", opening_bare),
-        (os, "write", writing),
+        *bare_calls_of(failing),
         (os, "fsync", fsync),
         (os, "statvfs", statvfs),
         (os, "replace", naming("name", os.replace, 1)),
