@@ -25,7 +25,10 @@ def files_that_are_folders(connection: Connection) -> list[str]:
     two is of unknown shape. Those are few, or there are no others.
     """
     count_others = select(func.count()).select_from(sql.OTHERS.limit(FEW + 1).subquery())
-    if connection.execute(count_others).scalar_one() > FEW:
+    how_many = connection.execute(count_others).scalar_one()
+    if not how_many:
+        return []
+    if how_many > FEW:
         every = connection.execute(select(destination.c.path).order_by(destination.c.path)).scalars()
         return [file for file, _ in folder_conflicts(every)]
     files = set(connection.execute(sql.OTHERS_THAT_ARE_FOLDERS).scalars())

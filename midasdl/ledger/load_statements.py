@@ -98,22 +98,24 @@ THERE = select(destination.c.path).where(destination.c.path.in_(bindparam("paths
 
 
 @lru_cache(maxsize=8)
-def fresh_tasks(count: int, manifest_id: int) -> str:
-    """Some tasks that nobody has touched: number and md5 of each."""
-    row = f"(?, ?, 'pending', 0, 0, 0, {manifest_id})"
+def fresh_tasks(count: int, manifest_id: int, tasks_before: int) -> str:
+    """Some tasks that nobody has touched; takes all their lines' numbers, then all their md5s."""
+    values = "{0} + ?{1}, ?{2}, 'pending', 0, 0, 0, {3}"
+    rows = (values.format(tasks_before, no, no + count, manifest_id) for no in range(1, count + 1))
     columns = "id, md5, state, claim_no, not_before, attempts, manifest_id"
-    return f"INSERT INTO task ({columns}) VALUES {', '.join([row] * count)}"
+    return f"INSERT INTO task ({columns}) VALUES ({'), ('.join(rows)})"
 
 
 @lru_cache(maxsize=8)
-def fresh_destinations(count: int, manifest_id: int) -> str:
-    """Their destinations."""
-    row = f"(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {manifest_id})"
-    columns = (
-        "id, path, task_id, dataset, release, county, station_id, station_name, qc_version, year, kind, line_no, "
-        "manifest_id"
+def fresh_destinations(count: int, manifest_id: int, tasks_before: int) -> str:
+    """Their destinations; takes the values of one column after the other, the numbers of their lines first."""
+    more = "path, dataset, release, county, station_id, station_name, qc_version, year, kind"
+    rows = (
+        f"?{no}, {tasks_before} + ?{no}, ?{no}, {manifest_id}, "
+        + ", ".join(f"?{no + count * column}" for column in range(1, len(more.split(",")) + 1))
+        for no in range(1, count + 1)
     )
-    return f"INSERT INTO destination ({columns}) VALUES {', '.join([row] * count)}"
+    return f"INSERT INTO destination (id, task_id, line_no, manifest_id, {more}) VALUES ({'), ('.join(rows)})"
 
 
 MAKE_LATER = "CREATE TEMP TABLE later (id INTEGER PRIMARY KEY, first_id INTEGER NOT NULL)"
