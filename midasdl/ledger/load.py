@@ -8,9 +8,9 @@ other finished work stays finished. A worker that holds a task whose paths chang
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
@@ -31,7 +31,6 @@ from midasdl.selection import NearNames, Selection, explain_no_match
 HIGHEST_TASK = "highest_task"
 """The setting that remembers numbers of tasks that are gone: who holds one late must never meet another by it."""
 
-Line = FileInfo | Reject
 FRESH_TASK = {"state": TaskState.PENDING.value, "claim_no": 0, "not_before": 0, "attempts": 0}
 
 
@@ -99,7 +98,8 @@ class ManifestLoader:
         self._new_task_ids = count(tasks_before + 1)
         if not held_before and not _highest_id(connection, task):
             self._first_load = FirstLoad(connection, self._manifest_id, tasks_before)
-        for chunk in _of_size(parser.batches(), self._batch_lines):
+        lines = iter(parser)
+        while chunk := list(islice(lines, self._batch_lines)):
             self._load_chunk(connection, chunk, ledger_is_empty=not held_before)
             self._on_progress(parser.lines)
         self._refuse_if_nothing_is_wanted(parser)
@@ -267,18 +267,6 @@ class ManifestLoader:
         this = {"this": self._manifest_id}
         connection.execute(sql.COMPLETE_MANIFEST, {**this, "md5_now": md5, **_prefixed(asdict(self.summary))})
         connection.execute(sql.DELETE_EARLIER_REJECTS, {**this, "same_md5": md5})
-
-
-def _of_size(batches: Iterable[list[Line]], size: int) -> Iterator[list[Line]]:
-    """The same lines, so many at a time."""
-    lines: list[Line] = []
-    for batch in batches:
-        lines += batch
-        while len(lines) >= size:
-            yield lines[:size]
-            del lines[:size]
-    if lines:
-        yield lines
 
 
 def _prefixed(values: dict[str, int]) -> dict[str, int]:

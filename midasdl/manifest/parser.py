@@ -67,42 +67,20 @@ class ManifestParser:
         return self.lines >= HOPELESS_LINES and not self.accepted
 
     def __iter__(self) -> Iterator[FileInfo | Reject]:
-        for entries in self._entries():
-            for entry in entries:
-                yield from self._counted([entry])
-
-    def batches(self) -> Iterator[list[FileInfo | Reject]]:
-        """The same entries, some hundreds at a time, for less than half of what it costs one by one."""
-        for entries in self._entries():
-            yield self._counted(entries)
-
-    def _entries(self) -> Iterator[list[FileInfo | Reject | None]]:
-        """What stands in each piece, line after line; whoever takes it counts it before the next."""
-        first_no = 1
         for piece in _pieces(self._stream, self._digest.update):
-            entries = entries_of(piece, first_no, parse_line)
-            first_no += len(entries)
-            yield entries if self.accepted else _as_far_as_there_is_hope(entries, self.lines)
-            if self.is_hopeless:
-                return
-
-    def _counted(self, entries: list[FileInfo | Reject | None]) -> list[FileInfo | Reject]:
-        said = [entry for entry in entries if entry is not None]
-        self.lines += len(entries)
-        self.ignored += len(entries) - len(said)
-        if {*map(type, said)} - {FileInfo}:
-            rejects = [entry for entry in said if isinstance(entry, Reject)]
-            self.rejected += len(rejects)
-            self.first_reject = self.first_reject or rejects[0]
-        return said
-
-
-def _as_far_as_there_is_hope(
-    entries: list[FileInfo | Reject | None], lines: int
-) -> list[FileInfo | Reject | None]:
-    """Of the next lines of what holds no entry so far: no more than it takes to give it up."""
-    some = entries[: HOPELESS_LINES - lines]
-    return entries if FileInfo in map(type, some) else some
+            for entry in entries_of(piece, self.lines + 1, parse_line):
+                self.lines += 1
+                if type(entry) is FileInfo:
+                    yield entry
+                    continue
+                if isinstance(entry, Reject):
+                    self.rejected += 1
+                    self.first_reject = self.first_reject or entry
+                    yield entry
+                else:
+                    self.ignored += 1
+                if self.is_hopeless:
+                    return
 
 
 def require_plausible(
