@@ -81,18 +81,22 @@ class Channel:
 
         That a file was begun need not be told where the same message tells that it has come.
         """
-        if isinstance(event, DownloadCompleted):
-            self._take_back_start_of(event.task_id)
-        self._events.append(event)
+        if type(event) is not DownloadCompleted or not self._replaces_its_start(event):
+            self._events.append(event)
         if not self._has_news.is_set():
             self._has_news.set()
 
-    def _take_back_start_of(self, task_id: int) -> None:
-        """Nobody else appends, so that the last event stays the last while it is looked at."""
-        with suppress(IndexError):
-            last = self._events.pop()
-            if not isinstance(last, DownloadStarted) or last.task_id != task_id:
-                self._events.append(last)
+    def _replaces_its_start(self, event: DownloadCompleted) -> bool:
+        """Nobody else appends: what is last stays so, or it is sent meanwhile and nothing is there any more."""
+        events = self._events
+        try:
+            last = events[-1]
+            if type(last) is DownloadStarted and last.task_id == event.task_id:
+                events[-1] = event
+                return True
+        except IndexError:
+            pass
+        return False
 
     def close(self, bye: Bye) -> None:
         """Send what is left and say goodbye; the pipe ends with the process, since another thread listens to it."""
