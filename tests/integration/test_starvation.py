@@ -69,6 +69,9 @@ class InstantStore:
     def check(self, paths: Sequence[str], *_: object) -> Checked:
         return Checked((), tuple(paths), None)
 
+    def has_no_folder_of(self, _: Sequence[str]) -> bool:
+        return False
+
     def require_room(self, _: str) -> None:
         return None
 
