@@ -26,6 +26,9 @@ from midasdl.progress.audience import Listener
 from midasdl.progress.events import CrewChanged
 from midasdl.worker_process import REST, STOP, WorkerOrder, work
 
+MADE_READY = "midasdl.rehearsal"
+"""The module that the process has imported which workers are forked off."""
+
 TICK_S = 0.2
 """How soon the coordinator notices a signal, a death or a due restart."""
 
@@ -103,7 +106,7 @@ class Coordinator:
         self._run_id = run_id
         self._listener = listener
         self._limits = limits
-        self._context = process_context("midasdl.rehearsal")
+        self._context = process_context(MADE_READY)
         self._berths: list[Berth] = []
         self._stop_signal: int | None = None
         self._stopping_since_s: float | None = None

@@ -23,4 +23,5 @@ NEEDED = (
 )
 """Of a worker that nothing happens to."""
 
-TEXTS = tuple(text_of(statement) for statement in NEEDED)
+for _statement in NEEDED:
+    text_of(_statement)

@@ -56,7 +56,7 @@ class LeanAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Send a request; see `requests.adapters.HTTPAdapter.send`."""
-        if stream and cert is None and type(timeout) is tuple and _is_plain(request, proxies):
+        if _is_plain(request, stream, timeout, cert, proxies):
             link = self._link_to(request, verify)
             if link is not None:
                 head = f"GET {target_of(request)}{lines_of(request, link.host_line)}".encode("latin-1")
@@ -65,16 +65,16 @@ class LeanAdapter(HTTPAdapter):
         return super().send(request, stream, timeout, verify, cert, proxies)
 
     def short_way(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, *, timeout: Any, verify: Any, **options: Any
     ) -> ShortWay | None:
-        """The way for requests that are like this one but for what their URL ends with; None if it is not plain."""
-        is_plain = stream and cert is None and type(timeout) is tuple and _is_plain(request, proxies)
+        """The way for requests that are like this one but for what their URL ends with; None if it is not plain.
+
+        Parameters
+        ----------
+        timeout, verify, **options : Any
+            As for `send`.
+        """
+        is_plain = _is_plain(request, timeout=timeout, **options)
         return ShortWay(self, request, timeout[1], verify) if is_plain else None
 
     def close(self) -> None:
@@ -216,7 +216,15 @@ class ShortWay:
         return self._adapter._exchange(link, self._request, head, self._silence_s)  # noqa: SLF001 - its other half
 
 
-def _is_plain(request: requests.PreparedRequest, proxies: Any) -> bool:
+def _is_plain(
+    request: requests.PreparedRequest,
+    stream: bool = False,
+    timeout: Any = None,
+    cert: Any = None,
+    proxies: Any = None,
+) -> bool:
+    if not stream or cert is not None or type(timeout) is not tuple:
+        return False
     if request.method != "GET" or request.body is not None:
         return False
     return not proxies or not select_proxy(str(request.url), proxies)

@@ -1,4 +1,4 @@
-"""A connection that is kept at hand for plain requests, one at a time, and the memory into which answers come."""
+"""A connection that is kept at hand for plain requests, one at a time."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ class Link:
             self._patience_s = None
 
     def give_back(self) -> None:
-        """Let the pool have it."""
-        if self.connection.sock is self.socket:
-            self.be_as_usual()
+        """Let the pool have it; who takes it from there says anew how long it waits."""
         self.pool._put_conn(self.connection)  # noqa: SLF001 - urllib3 has no other way to give one back
 
     def break_off(self) -> None:

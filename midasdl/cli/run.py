@@ -124,6 +124,7 @@ def run_job(
         from midasdl.cli.display import SHOWN_HELD, Display, Mode
         from midasdl.cli.signals import stopping_on_signals
         from midasdl.cli.summary import tell_result
+        from midasdl.coordinator import MADE_READY
         from midasdl.job import Job
         from midasdl.ledger.ledger import Ledger
         from midasdl.ledger.overview import Overview
@@ -134,7 +135,7 @@ def run_job(
         from midasdl.progress.lookout import Lookout
         from midasdl.progress.tracker import Tracker
     if options.source is None and ledger_path(options).exists():
-        warm_up("midasdl.rehearsal")
+        warm_up(MADE_READY)
 
     mode = Mode(options.progress)
     output.json_lines = output.json_lines or mode is Mode.JSON

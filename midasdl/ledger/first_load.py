@@ -58,12 +58,10 @@ class FirstLoad:
                 *some, strict=True
             )
             self._insert(sql.fresh_tasks, (no, md5))
-            words = [
-                *map(str.__str__, kind)
-            ]  # of an enumeration, which the database takes three times as long for
+            kinds = tuple(map(str.__str__, kind))  # an enumeration takes the database three times as long
             self._insert(
                 sql.fresh_destinations,
-                (no, path, dataset, release, county, station_id, name, qc, year, words),
+                (no, path, dataset, release, county, station_id, name, qc, year, kinds),
             )
 
     def _insert(self, statement: Callable[[int, int, int], str], columns: Sequence[Sequence[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Every statement that midasdl sends while it works, by name and with its purpose.
+"""The statements about tasks that midasdl sends while it works, by name and with their purpose.
 
 Where a partial index must serve, the state is a literal in the text: SQLite cannot match a bound parameter against
 an index condition and would walk every finished row (a test looks at the query plans).

@@ -34,8 +34,6 @@ in time."""
 GLANCE_EVERY_S = 0.2
 """Without limits nobody has to ask; only a pause is looked for, now and then."""
 
-
-STOPPED = "The worker was asked to stop."
 USUAL_RULES = rules_from(Settings())
 NO_PERMIT = Wait(None, "all permits are taken")
 
@@ -167,8 +165,7 @@ class Gate:
     def enter(self, host: str) -> None:
         """Wait for a slot and a permit; for `Passage` alone."""
         if host == self._open_host and self._clock.monotonic() < self._open_until_s:
-            if self._clock.wait(0):
-                raise StoppedError(STOPPED)
+            self._sleep(0)
             return
         self._lose_patience_with_refusals(host)
         nap_s = FIRST_NAP_S
@@ -287,7 +284,7 @@ class Gate:
 
     def _sleep(self, seconds: float) -> None:
         if self._clock.wait(seconds):
-            raise StoppedError(STOPPED)
+            raise StoppedError("The worker was asked to stop.")
 
     def _load(self, brief: Brief, host: str) -> HostState:
         return state_of(brief.fetch(gate_statements.POLITENESS_OF, {"this_host": host}))

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from midasdl.config import Settings
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger import schema
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.runs import RunRegistry
 from midasdl.politeness.breaker import Answer
 from midasdl.politeness.gate import LONGEST_PAUSED_NAP_S, Gate, StoppedError
-from midasdl.politeness.limiter import Go, Limits, Wait
+from midasdl.politeness.limiter import Go, Limits, Wait, rules_from
 from midasdl.politeness.state import HostState, Report
 from midasdl.politeness.tally import UNTOLD
 from tests.support.clock import FakeClock
@@ -251,6 +252,32 @@ def test_c6_without_limits_silence_returns_when_the_trouble_is_past(ledger: Ledg
     told = writes(ledger, gate, [OK] * 120)
     assert told == [True] * 98 + [False] * 22
     assert gate.state(HOST).is_calm
+
+
+def test_c6_without_limits_a_good_answer_ends_refusals_that_the_others_have_left_behind(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    """C7: also where it has nothing to tell them; whoever was refused long ago does not give up hours later."""
+    gate, other = gate_of(ledger, Limits(0, None)), gate_of(ledger, Limits(0, None))
+    one_request(gate, Report("rate_limited", Answer.UNSURE, is_error=True, asks_to_wait=True))
+    for _ in range(150):
+        clock.advance(5)
+        one_request(other, OK)
+    assert other.state(HOST).is_calm
+    for _ in range(2):
+        one_request(gate, OK)
+        clock.advance(3_600)
+
+
+def test_f3_limits_that_begin_hold_from_the_next_request_on(ledger: Ledger, clock: FakeClock) -> None:
+    """F3 C5: not only from the next look on."""
+    limits = [Limits(0, None)]
+    gate = Gate(ledger, register(ledger), lambda _: limits[-1], random.uniform)
+    one_request(gate, OK)
+    limits.append(Limits(1_000, 1))
+    gate.follow(rules_from(Settings()))
+    with gate.request(HOST):
+        assert len(permits(ledger)) == 1
 
 
 class LateGate(Gate):

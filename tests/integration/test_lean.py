@@ -20,9 +20,11 @@ from midasdl.ceda import session as session_module
 from midasdl.ceda.classify import FOREIGN_ERRORS, classify_exception
 from midasdl.ceda.lean import LeanAdapter
 from midasdl.ceda.lean_answer import LeanResponse
+from midasdl.ceda.link import be_patient
 from midasdl.ceda.plain_head import LARGEST_BODY_BYTES, HeadReader
 from midasdl.ceda.verdict import FetchError
 from midasdl.errors import AuthenticationError
+from midasdl.models import ErrorClass
 from midasdl.simulator import Fault, Simulator
 from tests.support.access import Basket, Office
 
@@ -223,6 +225,34 @@ def test_each_odd_answer_is_understood_as_the_standard_library_understands_it(
         with answering(PLAIN, answer, pieces=pieces) as (url, asked):
             ends.append((without_port(heard(adapter, url)), len(asked)))
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 404 ", b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nno"]
+)
+def test_silence_is_a_timeout_however_far_an_answer_has_come(begun: bytes) -> None:
+    """C9: also where the short way has handed it over, whose sockets tell silence in another way."""
+    ends = []
+    for adapter in (LeanAdapter(max_retries=0), HTTPAdapter(max_retries=0)):
+        with keeping_on(PLAIN, begun) as url, requests.Session() as session:
+            session.mount("http://", adapter)
+            session.get(url, stream=True, timeout=(2, 2)).raw.read()
+            with pytest.raises(FOREIGN_ERRORS) as raised:
+                session.get(url, stream=True, timeout=(2, 0.1)).raw.read()
+            ends.append(classify_exception(raised.value))
+    assert ends[0] is not None
+    assert ends[0].error_class is ErrorClass.TIMEOUT
+    assert without_port(ends[0]) == without_port(ends[1])
+
+
+def test_a_socket_that_the_system_times_gives_up_on_both_ways() -> None:
+    """C9: neither what does not come nor what cannot be sent holds a worker for ever."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        be_patient(ours, 0.05)
+        for act in (lambda: ours.recv(1), lambda: ours.sendall(bytes(10**7))):
+            with pytest.raises((BlockingIOError, TimeoutError)):
+                act()
 
 
 def test_the_request_is_word_for_word_the_usual_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from sqlalchemy import Executable
 
 from midasdl import rehearsal
+from midasdl.coordinator import MADE_READY
 from midasdl.ledger import brief
 from midasdl.ledger import ledger as ledger_module
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.texts import Text, text_of
+from midasdl.processes import process_context, start
 from midasdl.simulator import Simulator
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk, line, simulator
@@ -43,3 +46,17 @@ def test_a_worker_that_nothing_happens_to_puts_no_statement_together(
         desk.worker.run()
         assert desk.states() == {"done"}
     assert needed == set(rehearsal.NEEDED)
+
+
+def texts_at_hand(pipe: Connection) -> None:
+    pipe.send(text_of.cache_info().currsize)
+
+
+def test_workers_are_forked_off_a_process_that_has_rehearsed() -> None:
+    """What goes wrong there goes wrong in silence: multiprocessing lets workers do without."""
+    context = process_context(MADE_READY)
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=texts_at_hand, args=(theirs,))
+    start(worker)
+    assert ours.recv() >= len(rehearsal.NEEDED)
+    worker.join()

@@ -122,6 +122,25 @@ def test_c3_tokens_that_end_while_a_request_waits_for_its_turn_stop_nobody(
         assert len(asked(brief, "token")) == 3
 
 
+def test_c3_who_has_waited_long_sends_the_token_that_others_have_got_meanwhile(
+    root: Path, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C3 C6: the one that it came with has ended, and nothing is asked with it."""
+    with Simulator(root, token_lifetime_s=1) as brief:
+        access, others = office.open(brief), office.open(brief)
+
+        @contextmanager
+        def late(host: str) -> Iterator[Ticket]:
+            office.clock.nap(1.2)
+            others.tokens.current()
+            with office.gate.request(host) as ticket:
+                yield ticket
+
+        monkeypatch.setattr(access.client, "_gate", late)
+        assert fetched(access.client, PATH) == CONTENTS
+        assert [status for *_, status in asked(brief, "download")] == [200]
+
+
 def test_c2_a_token_of_the_users_is_never_replaced(simulator: Simulator, office: Office) -> None:
     mine = Credentials(Secret(simulator.mint_token()), "researcher", Secret("rain-or-shine"))
     client = office.open(simulator, mine).client

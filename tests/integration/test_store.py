@@ -61,6 +61,15 @@ def test_s1_the_right_bytes_are_found_and_missing_or_wrong_ones_are_named(
     assert store.check(FURTHER, MD5).size_bytes is None
 
 
+def test_s1_only_folders_that_are_surely_missing_spare_the_look_at_their_files(store: CacheStore) -> None:
+    """S1: what the disk has not answered, such as a name that is too long for it, is not taken for no."""
+    assert store.has_no_folder_of(["data/devon/a.csv", "data/kent/a.csv"])
+    assert not store.has_no_folder_of([f"{'n' * 300}/a.csv"])
+    publish(store, "data/kent/a.csv")
+    store.look_around()
+    assert not store.has_no_folder_of(["data/devon/a.csv", "data/kent/a.csv"])
+
+
 def test_s1_an_empty_file_is_found_too(store: CacheStore) -> None:
     publish(store, contents=b"")
     assert store.check((PATH,), hashlib.md5(b"").hexdigest()).size_bytes == 0

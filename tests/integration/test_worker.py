@@ -367,6 +367,20 @@ def test_s1_a_file_that_is_there_costs_no_request_and_fills_its_missing_twin(des
     assert {event.files for event in desk.said(CacheHit)} == {1, 2}
 
 
+@pytest.mark.parametrize("there", ["data/a.csv", "elsewhere/a.csv"])
+def test_s1_a_file_is_found_also_where_the_folder_of_its_twin_is_missing(
+    desk: Desk, load: Load, there: str
+) -> None:
+    load(line("data/a.csv"), f"{md5('data/a.csv')}  ./elsewhere/a.csv")
+    (desk.root / there).parent.mkdir()
+    (desk.root / there).write_bytes(FILES["data/a.csv"])
+    desk.worker.run()
+    assert asked(desk.simulator, "download") == []
+    assert {(desk.root / path).read_bytes() for path in ("data/a.csv", "elsewhere/a.csv")} == {
+        FILES["data/a.csv"]
+    }
+
+
 def test_s1_a_wrong_file_is_fetched_again_and_replaced(desk: Desk, load: Load) -> None:
     load(line("data/a.csv"))
     (desk.root / "data").mkdir(parents=True)
