@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,10 @@ import pytest
 from sqlalchemy import Executable
 
 from midasdl import rehearsal
-from midasdl.coordinator import MADE_READY
 from midasdl.ledger import brief
 from midasdl.ledger import ledger as ledger_module
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.texts import Text, text_of
-from midasdl.processes import process_context, start
 from midasdl.simulator import Simulator
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk, line, simulator
@@ -48,15 +47,29 @@ def test_a_worker_that_nothing_happens_to_puts_no_statement_together(
     assert needed == set(rehearsal.NEEDED)
 
 
-def texts_at_hand(pipe: Connection) -> None:
+LOOK_AT_A_WORKER = """
+from midasdl.coordinator import MADE_READY
+from midasdl.processes import process_context, start, warm_up
+
+def look(pipe):
+    from midasdl.ledger.texts import text_of
     pipe.send(text_of.cache_info().currsize)
 
-
-def test_workers_are_forked_off_a_process_that_has_rehearsed() -> None:
-    """What goes wrong there goes wrong in silence: multiprocessing lets workers do without."""
+if __name__ == "__main__":
+    warm_up(MADE_READY)
     context = process_context(MADE_READY)
     ours, theirs = context.Pipe()
-    worker = context.Process(target=texts_at_hand, args=(theirs,))
-    start(worker)
-    assert ours.recv() >= len(rehearsal.NEEDED)
-    worker.join()
+    process = context.Process(target=look, args=(theirs,))
+    start(process)
+    print(ours.recv())
+"""
+
+
+def test_workers_are_forked_off_a_process_that_has_rehearsed(tmp_path: Path) -> None:
+    """What goes wrong there goes wrong in silence: multiprocessing lets workers do without."""
+    script = tmp_path / "look.py"
+    script.write_text(LOOK_AT_A_WORKER)
+    texts_at_hand = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True
+    ).stdout
+    assert int(texts_at_hand) == len(rehearsal.NEEDED)
