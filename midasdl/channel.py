@@ -14,7 +14,13 @@ from multiprocessing.connection import Connection
 from midasdl.errors import MidasdlError
 from midasdl.progress.events import DownloadCompleted, DownloadStarted, Event
 
-SEND_EVERY_S = 0.1
+SEND_EVERY_S = 0.25
+"""As often as a picture is drawn: what is told of a small file is one message then, and not one for its start and one
+for its end."""
+
+FAREWELL_S = 2.0
+"""What is still being sent at the end gets so long."""
+
 PULSE_EVERY_S = 1.0
 """A worker that runs sends something at least this often."""
 
@@ -103,7 +109,7 @@ class Channel:
         self._closing.set()
         self._has_news.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=SEND_EVERY_S * 20)
+            self._thread.join(timeout=FAREWELL_S)
         with suppress(OSError):
             self._send_events()
             self._pipe.send(bye)

@@ -18,8 +18,8 @@ NEEDED = (
         statements.DESTINATIONS_OF_HOLDER,
     ),
     *(statements.HELD, statements.HELD_BY, statements.FINISH, health_statements.ADD_RESPONSES),
-    *(gate_statements.POLITENESS_OF, gate_statements.COUNT_PERMITS, gate_statements.SAVE_POLITENESS),
-    *(gate_statements.TAKE_PERMIT, gate_statements.RETURN_PERMIT),
+    *(gate_statements.POLITENESS_OF, gate_statements.PAUSED_UNTIL, gate_statements.COUNT_PERMITS),
+    *(gate_statements.SAVE_POLITENESS, gate_statements.TAKE_PERMIT, gate_statements.RETURN_PERMIT),
 )
 """Of a worker that nothing happens to."""
 

@@ -10,6 +10,9 @@ from midasdl.ledger.schema import permit, politeness
 POLITENESS_OF = select(politeness).where(politeness.c.host == bindparam("this_host"))
 """What everybody knows of a host."""
 
+PAUSED_UNTIL = select(politeness.c.paused_until).where(politeness.c.host == bindparam("this_host"))
+"""Until when nobody may send to a host."""
+
 COUNT_PERMITS = select(func.count(), func.count(case((permit.c.host == bindparam("this_host"), 1)))).where(
     permit.c.worker_id != bindparam("worker")
 )

@@ -27,9 +27,8 @@ enough that a permit that becomes free is not left lying."""
 LONGEST_PAUSED_NAP_S = 30.0
 """Who is paused looks now and then whether the pause has become shorter or longer."""
 
-LAST_LOOK_S = 0.01
-"""So long before its slot a waiter looks whether a pause has begun: late enough to see it, early enough to start
-in time."""
+SHORT_WAIT_S = 0.01
+"""Who has waited for longer looks, when its slot has come, whether a pause has begun meanwhile."""
 
 GLANCE_EVERY_S = 0.2
 """Without limits nobody has to ask; only a pause is looked for, now and then."""
@@ -202,13 +201,15 @@ class Gate:
     def _reaches(self, slot_us: int, host: str) -> bool:
         """Sleep until the slot; False where it was missed, or where a pause has begun in the meantime."""
         wait_s = (slot_us - self._clock.now_us()) / 1e6
-        if wait_s > LAST_LOOK_S:
-            self._sleep(wait_s - LAST_LOOK_S)
-            if self.state(host).paused_until > self._clock.now_us():
-                return False
-        self._sleep(min((slot_us - self._clock.now_us()) / 1e6, LAST_LOOK_S))
+        self._sleep(wait_s)
+        if wait_s > SHORT_WAIT_S and self._is_paused(host):
+            return False
         limits = self._limits_of(host)
         return limits.are_none or self._clock.now_us() <= slot_us + limits.tolerance_us
+
+    def _is_paused(self, host: str) -> bool:
+        until_us = self._ledger.look(gate_statements.PAUSED_UNTIL, {"this_host": host})
+        return until_us is not None and until_us > self._clock.now_us()
 
     def _lose_patience(self, host: str) -> None:
         """Give up when the server has been away for too long while this worker wanted something of it."""

@@ -218,7 +218,7 @@ def test_ctrl_c_on_a_terminal_ends_a_run_with_its_summary(job_on: JobOn, small_a
 
 def test_a_terminal_that_is_closed_ends_a_run_cleanly(job_on: JobOn, small_archive: Archive) -> None:
     """W4 I8: nobody sees the summary, the ledger has it: exit code, claims given back, nobody left behind."""
-    job = job_on(small_archive, first_byte_delay_s=0.1)
+    job = job_on(small_archive, first_byte_delay_s=0.3)
     job.init()
     with Terminal(job.command, ["run", "--workers", "2"]) as terminal:
         eventually(lambda: len(job.downloads) > 5)

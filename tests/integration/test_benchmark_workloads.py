@@ -68,6 +68,7 @@ def test_memory_is_that_of_all_processes_and_has_its_targets(tmp_path: Path) -> 
     assert peak.reached == max(result.series[1].values) > 30, "more than one process takes"
 
 
+@pytest.mark.soak
 def test_claims_finds_no_task_finished_twice_and_has_its_targets(tmp_path: Path) -> None:
     result = measured("claims", tmp_path)
     speed, errors = result.targets

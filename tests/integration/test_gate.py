@@ -95,7 +95,7 @@ def test_c5_a_slot_reached_late_is_asked_for_anew(tmp_path: Path, others_behind:
         with gate.request(HOST):
             assert isinstance(earlier, Go)
             missed_us = earlier.at_us + 100_000
-            begun_us = missed_us + (200_000 if others_behind else 40_000)
+            begun_us = missed_us + (200_000 if others_behind else 50_000)
             assert clock.now_us() == begun_us
             assert [row.start_at for row in permits(ledger) if row.worker_id == 2] == [begun_us]
         assert gate.state(HOST).next_start_at == begun_us + 100_000

@@ -23,7 +23,7 @@ from midasdl.identity import ProcessIdentity
 from midasdl.ledger import schema
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.runs import RunRegistry
-from midasdl.politeness.gate import LAST_LOOK_S, Gate, StoppedError
+from midasdl.politeness.gate import SHORT_WAIT_S, Gate, StoppedError
 from midasdl.politeness.limiter import Go, Limits, Wait
 
 HOST = "dap.ceda.example"
@@ -220,7 +220,7 @@ def test_c6_a_pause_stops_every_process_and_ends_for_all(shared: Ledger, tmp_pat
         paused_us = time.time_ns() // 1000
         time.sleep(1.1)
     begins = running.told("in")
-    during = [at for at in begins if paused_us + limits.tolerance_us + LAST_LOOK_S * 1e6 < at < until_us]
+    during = [at for at in begins if paused_us + limits.tolerance_us + SHORT_WAIT_S * 1e6 < at < until_us]
     assert during == []
     assert sum(at < paused_us for at in begins) > 20
     assert sum(at >= until_us for at in begins) > 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from midasdl.ledger import brief
 from midasdl.ledger import ledger as ledger_module
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.texts import Text, text_of
+from midasdl.politeness.gate import Gate
+from midasdl.politeness.limiter import Limits
 from midasdl.simulator import Simulator
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk, line, simulator
@@ -31,7 +34,7 @@ def test_a_worker_that_nothing_happens_to_puts_no_statement_together(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From its registration to its last record, under limits and without."""
+    """From its registration to its last record, with a slot to wait for and without."""
     needed: set[Executable] = set()
 
     def noting(statement: Executable) -> Text:
@@ -44,6 +47,10 @@ def test_a_worker_that_nothing_happens_to_puts_no_statement_together(
     with closing(Desk(ledger, FakeClock(), simulator, tmp_path)) as desk:
         desk.worker.run()
         assert desk.states() == {"done"}
+        spaced = Gate(ledger, desk.worker_id, Limits(100_000, 4), random.uniform)
+        for _ in range(2):
+            with spaced.request(desk.access.client.host):
+                pass
     assert needed == set(rehearsal.NEEDED)
 
 

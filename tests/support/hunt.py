@@ -98,7 +98,7 @@ class Hunt:
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(0.2):
+            while not over.wait(0.4):
                 self.look_at_command_lines()
                 self.look_at_pages()
 

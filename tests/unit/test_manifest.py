@@ -123,7 +123,7 @@ class GeneratedManifest(io.RawIOBase):
 
 
 def test_m1_memory_stays_flat() -> None:
-    """M1: 300,000 lines need no more memory than a handful."""
+    """M1: 100,000 lines need no more memory than a handful."""
 
     def peak_bytes(lines: int) -> int:
         parser = ManifestParser(io.BufferedReader(GeneratedManifest(lines), 64 * 1024))
@@ -135,7 +135,7 @@ def test_m1_memory_stays_flat() -> None:
             tracemalloc.stop()
 
     few = peak_bytes(1_000)
-    assert peak_bytes(300_000) < few + 64 * 1024
+    assert peak_bytes(100_000) < few + 64 * 1024
 
 
 class EndlessLine(io.RawIOBase):
