@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from operator import add
+from typing import NamedTuple
 
-from sqlalchemy import Connection, exists, func, literal_column, select
+from sqlalchemy import Connection, exists, func, insert, literal_column, select
 
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.schema import destination, task, total
@@ -57,25 +58,29 @@ SELECT f.dataset, f.kind, f.state, count(*), sum(f.is_first_there), sum(f.size),
   FROM (SELECT coalesce(d.dataset, '') AS dataset, d.kind, t.state, coalesce(t.size_bytes, 0) AS size,
                {_IS_FIRST} AS is_first,
                {_IS_FIRST_THERE} AS is_first_there
-          FROM destination d JOIN task t ON t.id = d.task_id
-         WHERE t.state IN ('done', 'failed')) AS f
+          FROM destination d CROSS JOIN task t
+         WHERE t.id = d.task_id AND t.state IN ('done', 'failed') AND d.id BETWEEN ? AND ?) AS f
  GROUP BY 1, 2, 3"""
-"""Walks all files."""
+"""Of the files with some numbers."""
 
-COUNT_ALL = f"""
-SELECT a.dataset, a.kind, 'all', a.files, a.files - coalesce(l.there, 0), 0, a.files - coalesce(l.anywhere, 0), 0
-  FROM (SELECT coalesce(dataset, '') AS dataset, kind, count(*) AS files FROM destination GROUP BY 1, 2) AS a
-  LEFT JOIN (SELECT coalesce(d.dataset, '') AS dataset, d.kind, sum(NOT {_IS_FIRST_THERE}) AS there,
-                    sum(NOT {_IS_FIRST}) AS anywhere
-               FROM destination d
-              WHERE d.task_id IN (SELECT task_id FROM destination GROUP BY task_id HAVING count(*) > 1)
-              GROUP BY 1, 2) AS l
-    ON l.dataset = a.dataset AND l.kind = a.kind"""
-"""Walks all files, and looks twice only at those whose contents stand elsewhere too."""
+COUNT_ALL = """
+SELECT coalesce(dataset, ''), kind, 'all', count(*), count(*), 0, count(*), 0
+  FROM destination WHERE id BETWEEN ? AND ? GROUP BY 1, 2"""
+"""Of the files with some numbers, as if each had contents of its own."""
+
+COUNT_LATER = f"""
+SELECT coalesce(d.dataset, ''), d.kind, 'all', 0, -sum(NOT {_IS_FIRST_THERE}), 0, -sum(NOT {_IS_FIRST}), 0
+  FROM destination d
+ WHERE d.task_id IN (SELECT task_id FROM destination GROUP BY task_id HAVING count(*) > 1)
+ GROUP BY 1, 2"""
+"""How many have not; it looks only at those whose contents stand elsewhere too."""
+
+FILES_AT_A_TIME = 50_000
+"""SQLite sorts what it groups, in memory: of all files at once that would be a hundred bytes a file."""
 
 FORGET_ALL = "DELETE FROM total WHERE state = 'all'"
 FORGET_ENDED = "DELETE FROM total WHERE state <> 'all'"
-KEEP = "INSERT INTO total "
+KEEP = insert(total)
 
 HAS_ALL = select(exists().where(total.c.state == literal_column("'all'")))
 
@@ -109,13 +114,13 @@ class Totals:
                 return
         with self._ledger.write() as connection:
             if not is_counted(connection):
-                connection.exec_driver_sql(KEEP + COUNT_ALL)
+                _keep(connection, _count_all(connection))
 
     def disagreement(self) -> str | None:
         """What a count of all files finds else than the sums say; None where they agree. It walks all files."""
         with self._ledger.read() as connection:
             kept = {row[:3]: row for row in sums(connection) if any(row[3:])}
-            counted = {tuple(row[:3]): tuple(row) for row in _walk(connection)}
+            counted = {row[:3]: row for row in [*_count_all(connection), *_count(connection, COUNT_ENDED)]}
         for key in sorted(kept.keys() | counted.keys()):
             if kept.get(key) != counted.get(key):
                 return f"{' '.join(key)}: {kept.get(key)} instead of {counted.get(key)}"
@@ -126,7 +131,7 @@ def sums(connection: Connection) -> list[Sums]:
     """All sums; where those over all states are not kept, they are counted, which walks all files."""
     rows = [Sums(*row) for row in connection.execute(select(total))]
     if not any(row.state == ALL for row in rows):
-        rows += [Sums(*row) for row in connection.exec_driver_sql(COUNT_ALL)]
+        rows += _count_all(connection)
     return rows
 
 
@@ -140,25 +145,25 @@ def forget_what_a_load_has_changed(connection: Connection, *, held_before: bool)
     connection.exec_driver_sql(FORGET_ALL)
     if held_before:
         connection.exec_driver_sql(FORGET_ENDED)
-        connection.exec_driver_sql(KEEP + COUNT_ENDED)
+        _keep(connection, _count(connection, COUNT_ENDED))
 
 
 def progress_rows(connection: Connection) -> list[ProgressRow]:
     """The rows of the view ``progress``; a file has a size once its task is done."""
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
 
-    def add(dataset: str, state: str, numbers: Iterable[int], sign: int = 1) -> None:
+    def put(dataset: str, state: str, numbers: Iterable[int], sign: int = 1) -> None:
         here = found[dataset, state]
         here[:] = [before + sign * number for before, number in zip(here, numbers, strict=True)]
 
     for row in sums(connection):
         numbers = (row.files, row.tasks, row.bytes)
         if row.state != ALL:
-            add(row.dataset, row.state, numbers)
-        add(row.dataset, TaskState.PENDING, numbers, 1 if row.state == ALL else -1)
+            put(row.dataset, row.state, numbers)
+        put(row.dataset, TaskState.PENDING, numbers, 1 if row.state == ALL else -1)
     for dataset, files, tasks in connection.execute(CLAIMED):
-        add(dataset, TaskState.IN_PROGRESS, (files, tasks, 0))
-        add(dataset, TaskState.PENDING, (files, tasks, 0), -1)
+        put(dataset, TaskState.IN_PROGRESS, (files, tasks, 0))
+        put(dataset, TaskState.PENDING, (files, tasks, 0), -1)
     return sorted(
         ProgressRow(
             dataset or UNKNOWN_SHAPE, str(state), files, tasks, size if state == TaskState.DONE else None
@@ -185,5 +190,31 @@ def groups(connection: Connection) -> tuple[Group, ...]:
     return tuple(found)
 
 
-def _walk(connection: Connection) -> list[Any]:
-    return [row for count in (COUNT_ALL, COUNT_ENDED) for row in connection.exec_driver_sql(count)]
+def _count_all(connection: Connection) -> list[Sums]:
+    """The sums over all states; walks all files."""
+    later = [Sums(*row) for row in connection.exec_driver_sql(COUNT_LATER)]
+    return _added([*_count(connection, COUNT_ALL), *later])
+
+
+def _count(connection: Connection, statement: str) -> list[Sums]:
+    """What a statement counts, for some files after the others; one sum for each dataset, kind and state."""
+    last = connection.execute(select(func.max(destination.c.id))).scalar() or 0
+    found: list[Sums] = []
+    for first in range(1, last + 1, FILES_AT_A_TIME):
+        numbers = (first, first + FILES_AT_A_TIME - 1)
+        found = _added([*found, *(Sums(*row) for row in connection.exec_driver_sql(statement, numbers))])
+    return found
+
+
+def _added(rows: Iterable[Sums]) -> list[Sums]:
+    """One row for each dataset, kind and state."""
+    found: dict[tuple[str, ...], Sums] = {}
+    for row in rows:
+        key, before = row[:3], found.get(row[:3])
+        found[key] = row if before is None else Sums(*key, *map(add, before[3:], row[3:]))
+    return list(found.values())
+
+
+def _keep(connection: Connection, rows: list[Sums]) -> None:
+    if rows:
+        connection.execute(KEEP, [row._asdict() for row in rows])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from midasdl.ledger import totals
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released
 from midasdl.ledger.overview import Counts, Overview
@@ -31,6 +32,12 @@ PATHS = [
 ] + ["./data/readme.txt", "./data/notes/readme.txt"]
 MD5S = [digit * 32 for digit in "0123456789"]
 ME = 7
+
+
+@pytest.fixture(autouse=True)
+def few_files_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with millions, a count is put together from many."""
+    monkeypatch.setattr(totals, "FILES_AT_A_TIME", 5)
 
 
 def some_lines(dice: random.Random) -> list[str]:
