@@ -1,13 +1,14 @@
 """Imported by the process that workers are forked off, beside the command's own preparations.
 
 It does once what each worker would do when it is born: texts are put together by SQLAlchemy, which takes as long as
-all else that a worker has to do before its first request.
+all else that a worker has to do before its first request, and SQLite is loaded.
 """
 
 from __future__ import annotations
 
 import midasdl.worker_process  # noqa: F401 - all that a worker is made of
 from midasdl.ledger import gate_statements, health_statements, run_statements, statements
+from midasdl.ledger.library import best_library
 from midasdl.ledger.texts import text_of
 
 NEEDED = (
@@ -25,3 +26,5 @@ NEEDED = (
 
 for _statement in NEEDED:
     text_of(_statement)
+
+best_library()

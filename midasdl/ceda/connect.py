@@ -54,11 +54,6 @@ def connect(
         Takes a sentence for the person who waits for a token.
     since_us : int, optional
         When what this process belongs to has begun: a refusal of the password is heard once from then on.
-
-    Raises
-    ------
-    ConfigurationError
-        The certificates to trust cannot be used.
     """
     session = open_session(settings.network.ca_bundle)
     patience = settings.performance.ceda_client

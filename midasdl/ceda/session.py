@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import requests
 from requests.auth import AuthBase
 
 from midasdl.ceda.lean import LeanAdapter
-from midasdl.ceda.network import proxy_for, require_proxy, trusted_bundle
+from midasdl.ceda.network import chosen_bundle, proxy_for, require_proxy
 from midasdl.ceda.secret import Secret
 from midasdl.version import PROJECT_URL, __version__
 
@@ -81,14 +82,10 @@ def open_session(ca_bundle: Path | None = None) -> requests.Session:
     Parameters
     ----------
     ca_bundle : Path, optional
-        Certificates to trust; without it those that the environment names, else the usual ones.
-
-    Raises
-    ------
-    ConfigurationError
-        The certificates cannot be used.
+        Certificates to trust; without it those that the environment names, else the usual ones. Whether they can be
+        used is looked at once for each command, by `midasdl.ceda.network.trusted_bundle`.
     """
-    bundle = trusted_bundle(ca_bundle)
+    bundle = chosen_bundle(ca_bundle, os.environ)
     session = StrictSession()
     session.verify = True if bundle is None else str(bundle.path)
     adapter = LeanAdapter(pool_connections=4, pool_maxsize=1, max_retries=0)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from midasdl.ceda.connect import CedaAccess, connect, token_cache, token_folder
 from midasdl.ceda.credentials import Credentials
 from midasdl.ceda.jwt import claims_of
-from midasdl.ceda.network import HELP
+from midasdl.ceda.network import HELP, trusted_bundle
 from midasdl.ceda.ranges import Sink
 from midasdl.ceda.tokens import Token
 from midasdl.ceda.verdict import FetchError, Verdict
@@ -70,7 +70,10 @@ def sign_in(
         With the cause and its cure.
     ServerUnavailableError
         CEDA cannot be asked.
+    ConfigurationError
+        The certificates to trust cannot be used.
     """
+    trusted_bundle(settings.network.ca_bundle)
     access = connect(at_origin(settings), credentials, gate, clock, tell=tell)
     try:
         if anew and credentials.token is None:

@@ -162,11 +162,13 @@ class _Office:
     def releases(self) -> tuple[Release, ...]:
         """Ask the listing."""
         from midasdl.ceda.listing import ListingService, releases
+        from midasdl.ceda.network import trusted_bundle
         from midasdl.ceda.session import open_session
         from midasdl.ceda.verdict import FetchError
 
         ceda, client = self._settings.ceda, self._settings.performance.ceda_client
         timeout_s = (client.connection_timeout_seconds, client.request_timeout_seconds)
+        trusted_bundle(self._settings.network.ca_bundle)
         with open_session(self._settings.network.ca_bundle) as session:
             service = ListingService(
                 session, self._gate, timeout_s, self._patience(), self._clock, self._tell_retry
