@@ -15,6 +15,7 @@ from midasdl.ledger.overview import Counts, Overview
 from midasdl.ledger.tasks import TaskQueue
 from midasdl.ledger.totals import Totals, progress_rows
 from midasdl.models import ErrorClass
+from midasdl.progress.sizes import Group
 
 Load = Callable[..., Any]
 ROOT = "./data/{0}/dataset-version-202407/"
@@ -91,8 +92,30 @@ def test_i4_sums_are_what_a_count_finds_whatever_happens(ledger: Ledger, load: L
         assert Totals(ledger).disagreement() is None
         with ledger.read() as connection:
             found = {row[:4] for row in progress_rows(connection)}
+            sizes = set(totals.groups(connection))
         assert found == set(rows_of(ledger, "SELECT dataset, state, files, tasks FROM progress"))
         assert Overview(ledger).counts() == counts_by_walking(ledger)
+        assert sizes == sizes_by_walking(ledger)
+
+
+def sizes_by_walking(ledger: Ledger) -> set[Group]:
+    """Each content where its first path is."""
+    firsts: dict[int, tuple[str, str, str, int | None]] = {}
+    query = "SELECT t.id, coalesce(d.dataset, ''), d.kind, t.state, t.size_bytes FROM destination d"
+    for task_id, *facts in rows_of(ledger, f"{query} JOIN task t ON t.id = d.task_id ORDER BY d.id"):
+        firsts.setdefault(task_id, tuple(facts))
+    groups: dict[tuple[str, str], Group] = {}
+    for dataset, kind, state, size in firsts.values():
+        before = groups.get((dataset, kind), Group(dataset, kind, 0, 0, 0))
+        is_done, is_open = state == "done", state not in {"done", "failed"}
+        groups[dataset, kind] = Group(
+            dataset,
+            kind,
+            before.done + is_done,
+            before.bytes_done + is_done * (size or 0),
+            before.unfinished + is_open,
+        )
+    return set(groups.values())
 
 
 def counts_by_walking(ledger: Ledger) -> Counts:
