@@ -30,6 +30,10 @@ LONGEST_PAUSED_NAP_S = 30.0
 SHORT_WAIT_S = 0.01
 """Who has waited for longer looks, when its slot has come, whether a pause has begun meanwhile."""
 
+FIRST_LEAD_US = 50_000
+"""Where starts are spaced, the first slot of a worker lies so far ahead: it has just been born, together with others,
+and would start late in one that has come already, so that the next start came too soon behind it."""
+
 GLANCE_EVERY_S = 0.2
 """Without limits nobody has to ask; only a pause is looked for, now and then."""
 
@@ -86,6 +90,7 @@ class Gate:
         self._clock: Clock = clock or ledger.clock
         self.tally = Tally()
         self._has_permit = False
+        self._has_asked = False
         self._goes_at_once = False
         self._is_calm = False
         self._open_host = ""
@@ -148,7 +153,8 @@ class Gate:
             known, limits = self._load(brief, host), self._limits_of(host)
             if missed_us is not None:
                 known = give_back(known, missed_us, limits)
-            state, answer = decide(known, now, others, limits, self._rules.breaker, others_here)
+            lead_us = FIRST_LEAD_US if limits.spacing_us and not self._has_asked else 0
+            state, answer = decide(known, now, others, limits, self._rules.breaker, others_here, lead_us)
             if isinstance(answer, Go):
                 self._save(brief, host, known, state)
                 permit = {
@@ -158,6 +164,7 @@ class Gate:
                     "new_start_at": answer.at_us,
                 }
                 brief.send(gate_statements.TAKE_PERMIT, permit)
+        self._has_asked = True
         self._has_permit = self._has_permit or isinstance(answer, Go)
         return answer
 

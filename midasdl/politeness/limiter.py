@@ -108,6 +108,7 @@ def decide(
     limits: Limits,
     breaker: BreakerRules = NO_BREAKER,
     at_host: int = 0,
+    lead_us: int = 0,
 ) -> tuple[HostState, Go | Wait]:
     """Give out the next slot, or say how long to wait.
 
@@ -121,6 +122,8 @@ def decide(
     breaker : BreakerRules
     at_host : int
         Those of them that are for this host.
+    lead_us : int
+        How much the requester needs before it can start.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def decide(
     passed, refusal = admit(state.breaker, now_us, breaker)
     if refusal is not None:
         return state, Wait(refusal.until_us, refusal.why)
-    at = max(now_us, state.next_start_at)
+    at = max(now_us + lead_us, state.next_start_at)
     next_start_at = at + spacing_us(state.throttle, limits.spacing_us)
     return replace(state, next_start_at=next_start_at, requests=state.requests + 1, breaker=passed), Go(at)
 

@@ -18,7 +18,7 @@ from midasdl.ledger import schema
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.runs import RunRegistry
 from midasdl.politeness.breaker import Answer
-from midasdl.politeness.gate import LONGEST_PAUSED_NAP_S, Gate, StoppedError
+from midasdl.politeness.gate import FIRST_LEAD_US, LONGEST_PAUSED_NAP_S, Gate, StoppedError
 from midasdl.politeness.limiter import Go, Limits, Wait, rules_from
 from midasdl.politeness.state import HostState, Report
 from midasdl.politeness.tally import UNTOLD
@@ -62,11 +62,24 @@ def test_c5_requests_of_one_worker_keep_their_spacing(ledger: Ledger, clock: Fak
     assert [later - earlier for earlier, later in pairwise(starts)] == [100_000] * 4
 
 
+@pytest.mark.parametrize(("limits", "lead_us"), [(Limits(100_000, 3), FIRST_LEAD_US), (Limits(0, 3), 0)])
+def test_c5_only_the_first_slot_of_a_worker_lies_ahead_and_only_where_starts_are_spaced(
+    ledger: Ledger, clock: FakeClock, limits: Limits, lead_us: int
+) -> None:
+    """Or its first request would come late, and the next one of somebody else too soon behind it."""
+    gate = gate_of(ledger, limits)
+    for expected_us in (lead_us, 0):
+        asked_us = clock.now_us()
+        with gate.request(HOST):
+            assert clock.now_us() - asked_us == expected_us
+        clock.advance(1)
+
+
 def test_c5_hosts_have_slots_of_their_own_and_share_the_permits(ledger: Ledger, clock: FakeClock) -> None:
     """A request for a token keeps its distance to other requests for tokens, and counts among all in flight."""
     limits = Limits(100_000, 2)
     first, second, third = (gate_of(ledger, limits) for _ in range(3))
-    assert first.ask(HOST) == second.ask("services.ceda.example") == Go(clock.now_us())
+    assert first.ask(HOST) == second.ask("services.ceda.example") == Go(clock.now_us() + FIRST_LEAD_US)
     assert third.ask(HOST) == Wait(None, "all permits are taken")
 
 
