@@ -91,6 +91,7 @@ class Terminal:
         self._screen = b""
 
         def protect() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
             for number in ignore:
                 signal.signal(number, signal.SIG_IGN)
 
