@@ -54,6 +54,9 @@ INCOMPLETE = (
 )
 TIMEOUT = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 PROXY = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
+NO_BUNDLE = "certificate bundle"
+"""What requests says, as a bare OSError, of certificates that have gone since they were looked into."""
+
 CONNECTION = (*FOREIGN_ERRORS[:-1], ConnectionError, socket.gaierror, socket.herror)
 LICENCE_HELP = (
     "this account may not read it. Accept the dataset's licence on its page at https://catalogue.ceda.ac.uk/ "
@@ -148,7 +151,7 @@ def classify_exception(error: BaseException) -> Verdict | None:
         return Verdict(ErrorClass.PROXY, proxy_refusal(int(refused[1])))
     if _any(chain, TLS_BROKE_OFF):
         return Verdict(ErrorClass.CONNECTION, f"The connection to CEDA broke: {text}")
-    if _any(chain, TLS):
+    if _any(chain, TLS) or NO_BUNDLE in text:
         return Verdict(ErrorClass.TLS, f"The connection to CEDA cannot be trusted: {text}")
     if _any(chain, INCOMPLETE):
         return Verdict(ErrorClass.INCOMPLETE, f"The body did not arrive whole: {text}")

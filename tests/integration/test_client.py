@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from midasdl.ceda.client import CedaClient
+from midasdl.ceda.network import HELP
 from midasdl.ceda.ranges import Held
 from midasdl.ceda.verdict import FetchError
 from midasdl.errors import StorageError
@@ -17,6 +18,7 @@ from midasdl.models import ErrorClass
 from midasdl.simulator import Fault, Simulator
 from midasdl.version import PROJECT_URL, __version__
 from tests.support.access import Basket, Office, asked, fetched
+from tests.support.tls import Authority
 
 CONTENTS = b"Conventions,G,BADC-CSV,1\n" + b"0123456789" * 400 + b"\nend data\n"
 PATH = "data/a.csv"
@@ -223,6 +225,23 @@ def test_c9_a_server_that_is_away_is_no_connection(simulator: Simulator, client:
     assert verdict_of(client) == (ErrorClass.CONNECTION, None)
     simulator.start()
     assert got(client) == CONTENTS
+
+
+def test_c9_certificates_that_have_gone_are_no_reason_to_trust_a_connection(
+    root: Path, office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C4 C9: a run looks into them once, and may last for days; it stops with what helps, and no worker crashes."""
+    authority = Authority.found(tmp_path / "university.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.bundle))
+    with Simulator(root, tls=authority.server()) as simulator:
+        access = office.open(simulator)
+        assert got(access.client) == CONTENTS
+        authority.bundle.unlink()
+        access.session.close()  # as when the server has closed it, or in a worker that comes later
+        with pytest.raises(FetchError) as raised:
+            access.client.fetch(PATH, Basket())
+    assert raised.value.verdict.error_class is ErrorClass.TLS
+    assert "--ca-bundle FILE" in HELP[ErrorClass.TLS]
 
 
 def test_c6_retry_after_comes_with_the_verdict(client: CedaClient, simulator: Simulator) -> None:

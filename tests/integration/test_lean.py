@@ -245,6 +245,16 @@ def test_silence_is_a_timeout_however_far_an_answer_has_come(begun: bytes) -> No
     assert without_port(ends[0]) == without_port(ends[1])
 
 
+def test_silence_after_a_way_back_to_the_usual_one_is_a_timeout_too() -> None:
+    """C9: whoever has a connection after a plain request waits as long as it says itself."""
+    with keeping_on(PLAIN, PLAIN, b"HTTP/1.1 2") as url, requests.Session() as session:
+        session.mount("http://", LeanAdapter(max_retries=0, pool_maxsize=1))
+        for _ in range(2):
+            session.get(url, stream=True, timeout=(2, 30)).raw.read()
+        with pytest.raises(requests.ReadTimeout):
+            session.get(url, timeout=(2, 0.1))
+
+
 def test_a_socket_that_the_system_times_gives_up_on_both_ways() -> None:
     """C9: neither what does not come nor what cannot be sent holds a worker for ever."""
     ours, theirs = socket.socketpair()

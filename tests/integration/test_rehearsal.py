@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -55,12 +56,15 @@ def test_a_worker_that_nothing_happens_to_puts_no_statement_together(
 
 
 LOOK_AT_A_WORKER = """
+import json, sys
 from midasdl.coordinator import MADE_READY
 from midasdl.processes import process_context, start, warm_up
 
 def look(pipe):
+    imported = set(sys.modules)
+    from midasdl.ledger.library import best_library
     from midasdl.ledger.texts import text_of
-    pipe.send(text_of.cache_info().currsize)
+    pipe.send([text_of.cache_info().currsize, best_library().module.__name__ in imported])
 
 if __name__ == "__main__":
     warm_up(MADE_READY)
@@ -68,7 +72,7 @@ if __name__ == "__main__":
     ours, theirs = context.Pipe()
     process = context.Process(target=look, args=(theirs,))
     start(process)
-    print(ours.recv())
+    print(json.dumps(ours.recv()))
 """
 
 
@@ -76,7 +80,5 @@ def test_workers_are_forked_off_a_process_that_has_rehearsed(tmp_path: Path) -> 
     """What goes wrong there goes wrong in silence: multiprocessing lets workers do without."""
     script = tmp_path / "look.py"
     script.write_text(LOOK_AT_A_WORKER)
-    texts_at_hand = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, check=True
-    ).stdout
-    assert int(texts_at_hand) == len(rehearsal.NEEDED)
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert json.loads(told) == [len(rehearsal.NEEDED), True], "texts put together, SQLite loaded"

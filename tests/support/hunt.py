@@ -98,9 +98,11 @@ class Hunt:
         over = threading.Event()
 
         def watch() -> None:
-            while not over.wait(0.4):
+            while True:
                 self.look_at_command_lines()
                 self.look_at_pages()
+                if over.wait(0.4):
+                    return
 
         thread = threading.Thread(target=watch)
         thread.start()
