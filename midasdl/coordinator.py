@@ -24,7 +24,7 @@ from midasdl.pacing import PaceKeeper
 from midasdl.processes import process_context, start
 from midasdl.progress.audience import Listener
 from midasdl.progress.events import CrewChanged
-from midasdl.worker_process import REST, STOP, WorkerOrder, work
+from midasdl.worker_process import LOOK, REST, STOP, WorkerOrder, work
 
 MADE_READY = "midasdl.rehearsal"
 """The module that the process has imported which workers are forked off."""
@@ -270,12 +270,17 @@ class Coordinator:
         self._ask_all_to_stop()
 
     def _end(self, berth: Berth) -> None:
-        """The worker has said goodbye: nothing is left, neither for it nor for a successor or one that rests."""
+        """The worker has said goodbye: nothing is left, neither for it nor for a successor or one that rests.
+
+        Who waits for others to give something back need not wait any longer.
+        """
         self._let_go(berth, dead=False)
         berth.ended = True
         for other in self._berths:
             if other.process is None:
                 other.restart_at_s, other.ended = None, True
+            else:
+                self._send(other, LOOK)
 
     def _bury(self, berth: Berth, error: MidasdlError | None = None) -> None:
         """The worker died: what it held comes back at once, and another takes its place after a while."""

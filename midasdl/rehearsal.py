@@ -1,7 +1,8 @@
 """Imported by the process that workers are forked off, beside the command's own preparations.
 
 It does once what each worker would do when it is born: texts are put together by SQLAlchemy, which takes as long as
-all else that a worker has to do before its first request, and SQLite is loaded.
+all else that a worker has to do before its first request, and SQLite is loaded. Nothing of it is looked through for
+garbage by a worker, which would make it the worker's own in memory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import midasdl.worker_process  # noqa: F401 - all that a worker is made of
 from midasdl.ledger import gate_statements, health_statements, run_statements, statements
 from midasdl.ledger.library import best_library
 from midasdl.ledger.texts import text_of
+from midasdl.processes import let_garbage_wait
 
 NEEDED = (
     *(
@@ -19,6 +21,7 @@ NEEDED = (
         statements.DESTINATIONS_OF_HOLDER,
     ),
     *(statements.HELD, statements.HELD_BY, statements.FINISH, health_statements.ADD_RESPONSES),
+    *(statements.FORGET_IMPOSSIBLE_WAITS, statements.NEXT_RETRY_AT, statements.ANY_IN_PROGRESS),
     *(gate_statements.POLITENESS_OF, gate_statements.PAUSED_UNTIL, gate_statements.COUNT_PERMITS),
     *(gate_statements.SAVE_POLITENESS, gate_statements.TAKE_PERMIT, gate_statements.RETURN_PERMIT),
 )
@@ -28,3 +31,4 @@ for _statement in NEEDED:
     text_of(_statement)
 
 best_library()
+let_garbage_wait()

@@ -64,6 +64,9 @@ class DownloadWorker:
         Takes progress events; never blocks, never fails.
     uniform : callable
         Source of randomness, such as `random.uniform`.
+    doze : callable, optional
+        Sleeps while there is nothing to do, until somebody has a reason to look again; as `Clock.wait`, which it is
+        without it.
 
     Attributes
     ----------
@@ -86,6 +89,8 @@ class DownloadWorker:
         clock: Clock,
         send: Callable[[Event], None],
         uniform: Callable[[float, float], float],
+        *,
+        doze: Callable[[float], bool] | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._queue = queue
@@ -96,6 +101,7 @@ class DownloadWorker:
         self._clock = clock
         self._send = send
         self._uniform = uniform
+        self._doze = doze or clock.wait
         self._claims: deque[Claim] = deque()
         self._outcomes: list[Outcome] = []
         self._absent: set[int] = set()
@@ -212,7 +218,7 @@ class DownloadWorker:
             due_s = (settled.next_retry_at_us - self._clock.now_us()) / 1e6
             nap_s = min(max(due_s, 0.01), LONGEST_IDLE_NAP_S)
         self._idle_nap_s = min(self._idle_nap_s * 2, LONGEST_IDLE_NAP_S)
-        return self._clock.wait(nap_s)
+        return self._doze(nap_s)
 
     def _look_ahead(self, started_s: float) -> int:
         """Finish what is on disk already, so that it waits behind no request, and make room for the rest.

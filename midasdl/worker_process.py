@@ -20,7 +20,7 @@ from midasdl.cache import CacheStore
 from midasdl.ceda.connect import connect
 from midasdl.ceda.credentials import Credentials
 from midasdl.channel import Bye, Channel
-from midasdl.clock import SystemClock
+from midasdl.clock import Clock, SystemClock
 from midasdl.config import Settings
 from midasdl.errors import MidasdlError, StoppedError, WorkerCrashedError
 from midasdl.identity import ProcessIdentity
@@ -41,6 +41,9 @@ STOP = "stop"
 
 REST = "rest"
 """Finish what is in flight, however long it takes, give back the rest and end."""
+
+LOOK = "look"
+"""If you have nothing to do, look again: another worker has found that nothing is left."""
 
 CRASH_HELP = f"Nothing is lost. See more with -vv, and please report it at {PROJECT_URL}/issues"
 
@@ -73,9 +76,10 @@ def work(order: WorkerOrder, pipe: Connection) -> None:
     clock = SystemClock()
     channel = Channel(pipe, order.settings.performance.batching.channel_buffer_size)
     standing = Standing(order.settings)
-    threading.Thread(target=_obey, args=(pipe, clock, standing), daemon=True, name="obey").start()
+    doze = Doze(clock)
+    threading.Thread(target=_obey, args=(pipe, clock, standing, doze), daemon=True, name="obey").start()
     try:
-        bye = _work_off(order, clock, channel, standing)
+        bye = _work_off(order, clock, channel, standing, doze)
     except StoppedError:
         channel.close(Bye(None, is_at_rest=True))
     except MidasdlError as error:
@@ -114,7 +118,32 @@ class Standing:
         follow(self.settings)
 
 
-def _work_off(order: WorkerOrder, clock: SystemClock, channel: Channel, standing: Standing) -> Bye:
+class Doze:
+    """The sleep of a worker that has nothing to do: every word of the coordinator's ends it.
+
+    Notes
+    -----
+    Concurrency: one thread sleeps, another wakes it. A word that comes while it does not sleep ends the next sleep.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._word = threading.Event()
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep for so long at most; whether the worker has been asked to stop."""
+        self._word.wait(seconds)
+        self._word.clear()
+        return self._clock.wait(0)
+
+    def end(self) -> None:
+        """Wake who sleeps."""
+        self._word.set()
+
+
+def _work_off(
+    order: WorkerOrder, clock: SystemClock, channel: Channel, standing: Standing, doze: Doze
+) -> Bye:
     """Build the worker inside its process, let it run, and say why it has ended."""
     with Ledger.open(order.ledger, clock) as ledger:
         worker_id = RunRegistry(ledger).register(
@@ -149,6 +178,7 @@ def _work_off(order: WorkerOrder, clock: SystemClock, channel: Channel, standing
             clock,
             channel.post,
             random.uniform,
+            doze=doze.sleep,
         )
 
         def follow(now: Settings) -> None:
@@ -202,7 +232,7 @@ def store_from(settings: Settings, root: Path) -> CacheStore:
     )
 
 
-def _obey(pipe: Connection, clock: SystemClock, standing: Standing) -> None:
+def _obey(pipe: Connection, clock: SystemClock, standing: Standing, doze: Doze) -> None:
     """Follow the coordinator's word; when it says stop, or has ended, let the worker stop, soon or by force."""
     with suppress(EOFError, OSError):
         while (word := pipe.recv()) != STOP:
@@ -210,6 +240,8 @@ def _obey(pipe: Connection, clock: SystemClock, standing: Standing) -> None:
                 standing.change(word)
             elif word == REST:
                 clock.stop()
+            doze.end()
     clock.stop()
+    doze.end()
     threading.Event().wait(GRACE_S)
     os._exit(0)

@@ -21,6 +21,10 @@ from midasdl.models import ErrorClass, TaskState
 RUNS_WITH_RESPONSES = 100
 """Of so many runs it is kept how their requests went."""
 
+SHARES_LEFT = 2
+"""Near the end a worker takes only such a part of its fair share, and comes back for more: files differ in size, and
+who has drawn the large ones would keep the others waiting with nothing to do."""
+
 LONGEST_WAIT_US = 86_400_000_000
 """Where nobody says otherwise: no settings allow a longer backoff."""
 
@@ -92,11 +96,9 @@ class TaskQueue:
                 claims = self._claim(connection, worker_id, want, share_among, now)
             if claims:
                 return Settled(claims=claims, lost=lost)
-            return Settled(
-                lost=lost,
-                next_retry_at_us=connection.execute(statements.NEXT_RETRY_AT).scalar_one(),
-                others_busy=bool(connection.execute(statements.ANY_IN_PROGRESS).scalar_one()),
-            )
+            [(next_retry_at_us,)] = self._ledger.fetch(connection, statements.NEXT_RETRY_AT, {})
+            [(others_busy,)] = self._ledger.fetch(connection, statements.ANY_IN_PROGRESS, {})
+            return Settled(lost=lost, next_retry_at_us=next_retry_at_us, others_busy=bool(others_busy))
 
     def holds(self, worker_id: int, claim: Claim) -> bool:
         """Whether a claim is still the worker's."""
@@ -181,7 +183,7 @@ class TaskQueue:
         self, connection: Connection, worker_id: int, want: int, share_among: int, now: int
     ) -> tuple[Claim, ...]:
         if want > 1:
-            some = {"now": now, "how_many": want * share_among}
+            some = {"now": now, "how_many": want * share_among * SHARES_LEFT}
             [(claimable,)] = self._ledger.fetch(connection, statements.COUNT_CLAIMABLE, some)
             want = fair_share(claimable, want, share_among)
         some = {"now": now, "how_many": want, "worker": worker_id}
@@ -219,7 +221,7 @@ class TaskQueue:
     def _forget_impossible_waits(self, connection: Connection, now: int) -> bool:
         """Whether any retry was waiting for an instant of a clock that has been set back; it is due now."""
         parameters = {"latest": now + self._longest_wait_us, "now": now}
-        return connection.execute(statements.FORGET_IMPOSSIBLE_WAITS, parameters).rowcount > 0
+        return self._ledger.send(connection, statements.FORGET_IMPOSSIBLE_WAITS, parameters).rowcount > 0
 
     def _reopen_overwritten(
         self, connection: Connection, outcomes: Sequence[Outcome], lost: frozenset[int]
@@ -300,14 +302,15 @@ def fair_share(claimable: int, want: int, share_among: int) -> int:
     Parameters
     ----------
     claimable : int
-        Counted no further than ``want * share_among``.
+        Counted no further than ``want * share_among * SHARES_LEFT``.
 
     Returns
     -------
     int
         `want` while there is plenty, less towards the end, at least 1.
     """
-    return max(1, min(want, claimable // max(1, share_among)))
+    shares = share_among * SHARES_LEFT if share_among > 1 else 1
+    return max(1, min(want, claimable // shares))
 
 
 def _finish(worker_id: int, outcome: Finished, now: int) -> dict[str, Any]:

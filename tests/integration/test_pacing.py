@@ -272,7 +272,7 @@ def test_what_the_coordinator_sends_is_followed_until_it_says_stop(monkeypatch: 
     slow = with_profile(Settings(), "conservative")
     for word in (slow, worker_process.REST, worker_process.STOP):
         ours.send(word)
-    worker_process._obey(theirs, clock, standing)
+    worker_process._obey(theirs, clock, standing, worker_process.Doze(clock))
     assert (followed, ended, clock.stopped) == ([4, 2], [0], True)
     assert standing.limits("dap.ceda.ac.uk").spacing_us == 500_000
 

@@ -120,7 +120,8 @@ class QueueModel:
         if not due and self.forget_impossible_waits(now):
             due = self.due(now)
         if want > 1:
-            want = max(1, min(want, min(len(due), want * share_among) // share_among))
+            parts = 2 * share_among if share_among > 1 else 1
+            want = max(1, min(want, len(due) // parts))
         given = []
         for task in due[:want]:
             task.claim_no += 1

@@ -100,16 +100,21 @@ def test_accepted_lines_are_those_that_the_ledger_holds_now() -> None:
 @pytest.mark.parametrize(
     ("claimable", "want", "workers", "share"),
     [
-        (512, 64, 8, 64),
-        (100, 64, 8, 12),
+        (1_024, 64, 8, 64),
+        (512, 64, 8, 32),
+        (100, 64, 8, 6),
         (8, 64, 8, 1),
         (3, 64, 8, 1),
         (0, 64, 8, 1),
-        (10, 4, 2, 4),
+        (20, 4, 2, 4),
+        (5, 64, 1, 5),
         (5, 64, 0, 5),
     ],
-    ids=["plenty", "near-the-end", "one-each", "too-few", "none", "modest", "workers-unknown"],
+    ids=[
+        *("plenty", "towards-the-end", "near-the-end", "one-each", "too-few", "none", "modest", "alone"),
+        "workers-unknown",
+    ],
 )
 def test_nobody_hoards_the_tail(claimable: int, want: int, workers: int, share: int) -> None:
-    """L4: near the end of the queue a worker takes no more than its share, and never less than one."""
+    """L4: near the end of the queue a worker takes half of its share at most, and never less than one."""
     assert fair_share(claimable, want, workers) == share
