@@ -55,10 +55,9 @@ def warm_up(preload: str) -> None:
     """
     context = process_context(preload)
     if context.get_start_method() == "forkserver":
-        from multiprocessing import forkserver, resource_tracker  # noqa: PLC0415 - not on every system
+        from multiprocessing import forkserver  # noqa: PLC0415 - not on every system
 
-        with _deaf():
-            resource_tracker.ensure_running()  # it lifts the mask when it starts its own process
+        _track_nothing()
         with _deaf(), _as_a_copy():
             forkserver.ensure_running()
 
@@ -130,12 +129,22 @@ def start(process: BaseProcess) -> None:
     if not hasattr(signal, "pthread_sigmask"):
         process.start()
         return
-    from multiprocessing import resource_tracker  # noqa: PLC0415 - of systems that have such signals
-
-    with _deaf():
-        resource_tracker.ensure_running()  # it lifts the mask when it starts its own process
+    _track_nothing()
     with _deaf():
         process.start()
+
+
+def _track_nothing() -> None:
+    """Keep multiprocessing from starting a process that clears away shared memory and semaphores of the dead.
+
+    midasdl has none, and what would watch over them takes as much memory as half a worker. It is heard of by what is
+    written to a file, and nobody has to read it.
+    """
+    from multiprocessing import resource_tracker  # noqa: PLC0415 - of systems that have such signals
+
+    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - there is no other way to it
+    if tracker._fd is None:  # noqa: SLF001
+        tracker._fd = os.open(os.devnull, os.O_WRONLY)  # noqa: SLF001
 
 
 def ignore_signals() -> None:

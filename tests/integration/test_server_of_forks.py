@@ -92,6 +92,15 @@ def test_workers_find_imported_what_the_command_has_imported_and_nothing_open(sc
         assert len({server for _, _, server in seen}) == 1
 
 
+def test_no_further_process_is_started_to_watch_over_what_midasdl_does_not_have(script: Path) -> None:
+    """Multiprocessing has one of its own for shared memory and semaphores, with or without a copy."""
+    for words in ((), ("thread",)):
+        with begun(script, *words) as process:
+            pid, seen = told(process)
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            assert [int(child) for child in children] == [seen[0][2]]
+
+
 def test_a_command_that_has_threads_already_starts_a_new_interpreter(script: Path) -> None:
     with begun(script, "thread") as process:
         _, seen = told(process)
