@@ -5,7 +5,7 @@ from __future__ import annotations
 RECEIVE_BYTES = 65_536
 """Head and body of a small file come with one call of the system."""
 
-KEPT_BYTES = 1_048_576
+KEPT_BYTES = 4_194_304
 """Few files of the archive are larger."""
 
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from midasdl.ceda.credentials import Credentials, explain_token, is_token_text
 from midasdl.ceda.jwt import claims_of
@@ -21,6 +19,9 @@ from midasdl.ceda.refusals import RefusalNote
 from midasdl.ceda.secret import Secret
 from midasdl.clock import Clock
 from midasdl.errors import AuthenticationError, ServerUnavailableError, StoppedError, StorageError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RENEW_BEFORE_S = 60.0
 """A token is replaced this long before it ends, so that none lapses under a request."""
@@ -142,6 +143,8 @@ class TokenCache:
         StoppedError
             When the caller is asked to stop while it waits.
         """
+        from filelock import FileLock  # noqa: PLC0415 - most processes find a token and make none
+
         lock = FileLock(self._lock, mode=0o600)
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,6 +161,8 @@ class TokenCache:
 
 
 def _wait_for(lock: FileLock, clock: Clock, patience_s: float) -> None:
+    from filelock import Timeout  # noqa: PLC0415 - as above
+
     began_s = clock.monotonic()
     while True:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from midasdl.models import FileInfo, Kind, Reject
 
@@ -16,13 +16,12 @@ _SLUG = "[a-z0-9-]{1,64}"
 """So short that no name can be longer than file systems allow."""
 
 # slugs hold neither dots nor slashes nor underscores, and the name repeats what the folders say
-_LINES = re.compile(
+_LINES = (
     r"([0-9a-f]{32})  (?:\./)?"
     rf"(data/({_SLUG})/dataset-version-([0-9]{{6}})/({_SLUG})/([0-9]{{5}})_({_SLUG})/qc-version-([01])/"
     r"(midas-open_\3_dv-\4_\5_\6_\7_qcv-\8_([0-9]{4})\.csv))\r?\n"
     r"|([^\n]*\n|[^\n]+)"
 )
-_NUMBERS = {f"{number:04d}": number for number in range(10_000)} | {"0": 0, "1": 1}
 _as_file = partial(tuple.__new__, FileInfo)
 
 
@@ -45,7 +44,7 @@ def entries_of(
     list of FileInfo or Reject or None
         One a line, in their order.
     """
-    number_of, kind = _NUMBERS, Kind.DATA
+    number_of, kind = _numbers(), Kind.DATA
     return [
         parse(other.encode("latin-1"), no)
         if other
@@ -53,6 +52,18 @@ def entries_of(
             (md5, path, file, ds, release, number_of[qc], county, id_, name, number_of[year], kind, no)
         )
         for no, (md5, path, ds, release, county, id_, name, qc, file, year, other) in enumerate(
-            _LINES.findall(piece.decode("latin-1")), first_no
+            _lines().findall(piece.decode("latin-1")), first_no
         )
     ]
+
+
+@cache
+def _lines() -> re.Pattern[str]:
+    """Made when a manifest is read: most commands read none."""
+    return re.compile(_LINES)
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    """Of years and of quality control versions, by their digits."""
+    return {f"{number:04d}": number for number in range(10_000)} | {"0": 0, "1": 1}
