@@ -99,7 +99,7 @@ def test_the_ledger_is_handed_so_many_lines_at_a_time(
     assert batches == [50, 50, 20]
 
 
-def five_messages(_: Any, __: Any, channel: Channel, ___: Any) -> Bye:
+def five_messages(_order: Any, _clock: Any, channel: Channel, *_: Any) -> Bye:
     """The work of a worker that has much to tell at once."""
     for number in range(5):
         channel.post(DownloadAbandoned(number, ""))

@@ -70,6 +70,7 @@ def test_a_word_of_the_coordinator_ends_a_doze(
 ) -> None:
     """W1: also the end of the coordinator, which says nothing any more."""
     monkeypatch.setattr(worker_process.os, "_exit", lambda _: None)
+    monkeypatch.setattr(worker_process, "GRACE_S", 0.0)
     ours, theirs = multiprocessing.Pipe()
     clock = SystemClock()
     doze = Doze(clock)
@@ -86,6 +87,8 @@ def test_a_word_of_the_coordinator_ends_a_doze(
         ours.send(word)
     sleeper.join(HANGS_S)
     assert answers == [is_asked_to_stop]
+    ours.close()
+    listener.join(HANGS_S)
 
 
 def test_a_word_that_comes_before_the_doze_is_not_lost() -> None:
