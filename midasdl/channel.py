@@ -6,6 +6,7 @@ Progress may be dropped, greetings and farewells may not; sending never makes a 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from midasdl.progress.events import DownloadCompleted, DownloadStarted, Event
 
 SEND_EVERY_S = 0.25
 """As often as a picture is drawn: what is told of a small file is one message then, and not one for its start and one
-for its end."""
+for its end. All workers send at the same moments, so that who listens wakes once for all of them."""
 
 FAREWELL_S = 2.0
 """What is still being sent at the end gets so long."""
@@ -115,11 +116,11 @@ class Channel:
             self._pipe.send(bye)
 
     def _send_on_and_on(self) -> None:
-        """Sleep until there is news, then wait a little for more of it: who has nothing to tell wakes nobody."""
+        """Sleep until there is news, then until it is time to send: who has nothing to tell wakes nobody."""
         with suppress(OSError):
             while True:
                 self._has_news.wait(PULSE_EVERY_S)
-                if self._closing.wait(SEND_EVERY_S):
+                if self._closing.wait(SEND_EVERY_S - time.monotonic() % SEND_EVERY_S):
                     return
                 self._has_news.clear()
                 if self._closing.is_set():  # what was cleared may have been its news

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from typing import Any, cast
+from typing import Any
 
 from midasdl.berth import NO_LIMITS, Berth, RunLimits, shares_of
 from midasdl.channel import Bye, Hello, News
 from midasdl.clock import Clock
 from midasdl.config import Settings
+from midasdl.ears import Ears
 from midasdl.errors import ExitCode, MidasdlError, WorkerCrashedError
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger.ledger import Ledger
@@ -29,8 +29,9 @@ from midasdl.worker_process import LOOK, REST, STOP, WorkerOrder, work
 MADE_READY = "midasdl.rehearsal"
 """The module that the process has imported which workers are forked off."""
 
-TICK_S = 0.2
-"""How soon the coordinator notices a signal, a death or a due restart."""
+TICK_S = 0.3
+"""How soon the coordinator notices a signal or a due restart; longer than the time between two words of a worker, so
+that hardly anything else wakes it."""
 
 RECOVER_EVERY_S = 2.0
 """How soon the claims of a process of another run that died on this host come back."""
@@ -107,6 +108,7 @@ class Coordinator:
         self._listener = listener
         self._limits = limits
         self._context = process_context(MADE_READY)
+        self._ears = Ears(self._clock.nap)
         self._berths: list[Berth] = []
         self._stop_signal: int | None = None
         self._stopping_since_s: float | None = None
@@ -133,6 +135,7 @@ class Coordinator:
                     self._tick(me)
         finally:
             self._kill_all()
+            self._ears.close()
             self._registry.retire([me], dead=False)
         return self.report
 
@@ -200,6 +203,7 @@ class Coordinator:
         )
         start(process)
         theirs.close()
+        self._ears.open_for(ours)
         berth.process, berth.pipe, berth.worker_id = process, ours, None
         berth.silent_s, berth.restart_at_s, berth.is_to_rest = 0.0, None, False
 
@@ -215,7 +219,7 @@ class Coordinator:
             self._clock.wait(TICK_S)
             return
         listening_since_s = self._clock.monotonic()
-        heard = cast(list[Connection], wait(list(pipes), timeout=TICK_S))
+        heard = self._ears.wait(TICK_S)
         self._looked_s = self._clock.monotonic()
         listened_s = min(self._looked_s - listening_since_s, 2 * TICK_S)
         for berth in pipes.values():
@@ -305,6 +309,7 @@ class Coordinator:
 
     def _let_go(self, berth: Berth, *, dead: bool) -> None:
         if berth.pipe is not None:
+            self._ears.shut_for(berth.pipe)
             berth.pipe.close()
         if berth.process is not None:
             if dead:

@@ -20,7 +20,7 @@ from midasdl.politeness.steps import steps
 from midasdl.politeness.tally import UNTOLD, Tally
 
 FIRST_NAP_S = 0.02
-LONGEST_NAP_S = 0.5
+LONGEST_NAP_S = 1.0
 """Who cannot have a permit looks again after naps that grow up to this: seldom enough to cost nothing, often
 enough that a permit that becomes free is not left lying."""
 
