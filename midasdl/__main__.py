@@ -1,5 +1,6 @@
 """The command ``midasdl``, also as ``python -m midasdl``."""
 
+import atexit
 import os
 import signal
 import sys
@@ -12,10 +13,12 @@ def command() -> NoReturn:
 
     Notes
     -----
-    Crash safety: whatever has to be kept was closed when the command returned; only what is said may still be held
-    back, and is sent on its way here.
+    Crash safety: whatever has to be kept was closed when the command returned. What libraries have to do at the end
+    is done, such as removing multiprocessing's sockets, and what is said may still be held back and is sent on its
+    way.
     """
     exit_code = run()
+    atexit._run_exitfuncs()  # noqa: SLF001 - what Python itself calls, before it begins to take things apart
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # closed, gone, or never there
             stream.flush()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from midasdl.berth import NO_LIMITS, Berth, RunLimits, shares_of
-from midasdl.channel import Bye, Hello, News
+from midasdl.channel import SEND_EVERY_S, Bye, Hello, News
 from midasdl.clock import Clock
 from midasdl.config import Settings
 from midasdl.ears import Ears
@@ -29,7 +29,7 @@ from midasdl.worker_process import LOOK, REST, STOP, WorkerOrder, work
 MADE_READY = "midasdl.rehearsal"
 """The module that the process has imported which workers are forked off."""
 
-TICK_S = 0.3
+TICK_S = SEND_EVERY_S + 0.05
 """How soon the coordinator notices a signal or a due restart; longer than the time between two words of a worker, so
 that hardly anything else wakes it."""
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,11 @@ from typing import Any
 
 OBJECTS_BETWEEN_LOOKS = 50_000
 """A fetched file makes about a hundred objects that the collector follows, and no circle; the default is 700."""
+
+LONGEST_FOLDER_BYTES = 70
+"""Of temporary files. Multiprocessing puts a socket there, and the path of a socket has a hundred bytes at most."""
+
+SHORT_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - what is made there is private to the user
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that are the business of the process that a person started."""
@@ -58,7 +64,7 @@ def warm_up(preload: str) -> None:
         from multiprocessing import forkserver  # noqa: PLC0415 - not on every system
 
         _track_nothing()
-        with _deaf(), _as_a_copy():
+        with _deaf(), _near_by(), _as_a_copy():
             forkserver.ensure_running()
 
 
@@ -130,20 +136,36 @@ def start(process: BaseProcess) -> None:
         process.start()
         return
     _track_nothing()
-    with _deaf():
+    with _deaf(), _near_by():
         process.start()
+
+
+@contextmanager
+def _near_by() -> Iterator[None]:
+    """Let temporary files come where a socket can be, also where the user's folder for them has a long name."""
+    before = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER_BYTES:
+        tempfile.tempdir = next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK)), before)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _track_nothing() -> None:
     """Keep multiprocessing from starting a process that clears away shared memory and semaphores of the dead.
 
     midasdl has none, and what would watch over them takes as much memory as half a worker. It is heard of by what is
-    written to a file, and nobody has to read it.
+    written to a file, and nobody has to read it; this holds for the whole process. A Python that does this another way
+    has its process.
     """
     from multiprocessing import resource_tracker  # noqa: PLC0415 - of systems that have such signals
 
-    tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - there is no other way to it
-    if tracker._fd is None:  # noqa: SLF001
+    tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
+    if not hasattr(tracker, "_fd"):
+        with _deaf():
+            resource_tracker.ensure_running()  # it lifts the mask when it starts its own process
+    elif tracker._fd is None:  # noqa: SLF001 - there is no other way to it
         tracker._fd = os.open(os.devnull, os.O_WRONLY)  # noqa: SLF001
 
 

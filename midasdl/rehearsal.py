@@ -1,8 +1,7 @@
 """Imported by the process that workers are forked off, beside the command's own preparations.
 
 It does once what each worker would do when it is born: texts are put together by SQLAlchemy, which takes as long as
-all else that a worker has to do before its first request, and SQLite is loaded. Nothing of it is looked through for
-garbage by a worker, which would make it the worker's own in memory.
+all else that a worker has to do before its first request, and SQLite is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import midasdl.worker_process  # noqa: F401 - all that a worker is made of
 from midasdl.ledger import gate_statements, health_statements, run_statements, statements
 from midasdl.ledger.library import best_library
 from midasdl.ledger.texts import text_of
-from midasdl.processes import let_garbage_wait
 
 NEEDED = (
     *(
@@ -31,4 +29,3 @@ for _statement in NEEDED:
     text_of(_statement)
 
 best_library()
-let_garbage_wait()

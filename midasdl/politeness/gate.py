@@ -24,6 +24,9 @@ LONGEST_NAP_S = 1.0
 """Who cannot have a permit looks again after naps that grow up to this: seldom enough to cost nothing, often
 enough that a permit that becomes free is not left lying."""
 
+LONG_NAP_S = 0.5
+"""Before naps that are as long, a worker records what it has finished."""
+
 LONGEST_PAUSED_NAP_S = 30.0
 """Who is paused looks now and then whether the pause has become shorter or longer."""
 
@@ -190,7 +193,7 @@ class Gate:
                     return
                 missed_us = answer.at_us
             elif answer.until_us is None:
-                if nap_s >= LONGEST_NAP_S:
+                if nap_s >= LONG_NAP_S:
                     self._before_long_wait()
                 self._sleep(nap_s * self._uniform(0.5, 1.5))
                 nap_s = min(nap_s * 2, LONGEST_NAP_S)

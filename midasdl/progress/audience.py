@@ -12,8 +12,9 @@ from midasdl.progress.events import Event
 from midasdl.progress.snapshot import Reading, Snapshot
 from midasdl.progress.tracker import Tracker
 
-SHOWN_EVERY_S = 0.25
-"""As often as workers tell what they do; nobody needs to see more than four pictures a second."""
+SHOWN_EVERY_S = 0.2
+"""Nobody needs to see more than five pictures a second; a little less than the time between two words of a worker, so
+that each of those is seen at once."""
 
 
 class Listener(Protocol):

@@ -17,11 +17,13 @@ from midasdl.identity import ProcessIdentity
 from midasdl.ledger import schema
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.runs import RunRegistry
+from midasdl.policy import ROUND_S
 from midasdl.politeness.breaker import Answer
 from midasdl.politeness.gate import FIRST_LEAD_US, LONGEST_PAUSED_NAP_S, Gate, StoppedError
 from midasdl.politeness.limiter import Go, Limits, Wait, rules_from
 from midasdl.politeness.state import HostState, Report
 from midasdl.politeness.tally import UNTOLD
+from midasdl.worker import FORBIDDEN_S
 from tests.support.clock import FakeClock
 
 HOST = "dap.ceda.example"
@@ -126,6 +128,24 @@ def test_c6_a_pause_holds_everybody_up_to_its_end_and_work_is_recorded_before(
         assert clock.now_us() - began_us == 100_000_000
     assert max(clock.waits) == LONGEST_PAUSED_NAP_S
     assert recorded[0] == began_us / 1e6
+
+
+def test_who_naps_for_a_permit_records_its_work_before_others_take_it_for_none(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    """C6 C13: whoever is forbidden a file tries for so long to hear of one that has come; a round comes before."""
+    busy = gate_of(ledger, Limits(0, 1)).request(HOST)
+    busy.__enter__()
+    recorded: list[float] = []
+
+    def record() -> None:
+        recorded.append(clock.monotonic())
+        if len(recorded) == 1:
+            busy.__exit__(None, None, None)
+
+    began_s = clock.monotonic()
+    with gate_of(ledger, Limits(0, 1), before_long_wait=record).request(HOST):
+        assert 0 < recorded[0] - began_s <= FORBIDDEN_S - ROUND_S
 
 
 class InterruptedClock(FakeClock):

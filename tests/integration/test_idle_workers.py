@@ -13,22 +13,25 @@ from typing import Any, cast
 
 import pytest
 
-from midasdl import worker_process
+from midasdl import worker, worker_process
 from midasdl.berth import Berth
-from midasdl.channel import Bye
+from midasdl.channel import Bye, Hello
 from midasdl.clock import SystemClock
 from midasdl.config import Settings
 from midasdl.coordinator import Coordinator
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger.ledger import Ledger
-from midasdl.ledger.outcomes import Released
+from midasdl.ledger.outcomes import Finished, Released
 from midasdl.ledger.runs import RunRegistry
+from midasdl.ledger.tasks import TaskQueue
 from midasdl.policy import WorkerPolicy
 from midasdl.politeness.backoff import Backoff
 from midasdl.progress.audience import Nobody
 from midasdl.simulator import Simulator
 from midasdl.worker import DownloadWorker
-from midasdl.worker_process import LOOK, REST, Doze, Standing
+from midasdl.worker_process import LOOK, REST, Doze, Standing, WorkerOrder
+from tests.support.access import LOGIN, settings_for
+from tests.support.background import eventually
 from tests.support.clock import FakeClock
 from tests.support.desk import Desk, line, simulator
 
@@ -89,6 +92,41 @@ def test_a_word_of_the_coordinator_ends_a_doze(
     assert answers == [is_asked_to_stop]
     ours.close()
     listener.join(HANGS_S)
+
+
+def test_a_worker_that_dozes_in_its_own_process_goes_home_at_a_word(
+    ledger: Ledger,
+    load: Callable[..., Any],
+    simulator: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """W1: what wakes it reaches it there, though it would have slept for an hour."""
+    load(line("data/a.csv"))
+    registry, queue = RunRegistry(ledger), TaskQueue(ledger)
+    run_id = registry.start_run("run", {})
+    other = registry.register(run_id, "worker", "other", ProcessIdentity.current())
+    [claim] = queue.settle(other, [], want=1).claims
+    for name, value in [("FIRST_IDLE_NAP_S", LONG_S), ("LONGEST_IDLE_NAP_S", LONG_S)]:
+        monkeypatch.setattr(worker, name, value)
+    monkeypatch.setattr(worker_process, "ignore_signals", lambda: None)
+    monkeypatch.setattr(worker_process.os, "_exit", lambda _: None)
+    monkeypatch.setattr(worker_process, "GRACE_S", 0.0)
+    ours, theirs = multiprocessing.Pipe()
+    settings = settings_for(simulator, tmp_path)
+    order = WorkerOrder(ledger.path, run_id, "w", tmp_path / "midas-open", settings, LOGIN, 0)
+    process = threading.Thread(target=worker_process.work, args=(order, theirs), daemon=True)
+    process.start()
+    assert isinstance(ours.recv(), Hello)
+    queue.settle(other, [Finished(claim, 1, from_cache=True)], want=0)
+
+    def said_goodbye() -> bool:
+        ours.send(LOOK)
+        return ours.poll(0.05) and isinstance(ours.recv(), Bye)
+
+    eventually(said_goodbye)
+    process.join(HANGS_S)
+    ours.close()
 
 
 def test_a_word_that_comes_before_the_doze_is_not_lost() -> None:

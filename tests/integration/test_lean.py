@@ -308,10 +308,12 @@ def test_a_body_of_any_size_comes_whole_into_memory_that_is_used_again(size: int
     heads = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) for body in bodies]
     answers = [head + body for head, body in zip(heads, bodies, strict=True)]
     with keeping_on(PLAIN, *answers) as url, requests.Session() as session:
-        session.mount("http://", LeanAdapter(pool_maxsize=1))
+        adapter = LeanAdapter(pool_maxsize=1)
+        session.mount("http://", adapter)
         session.get(url, stream=True, timeout=(2, 2)).raw.read()
         lent = [session.get(url, stream=True, timeout=(2, 2)).raw.lend() == body for body in bodies]
     assert lent == [True] * 4
+    assert len(adapter.room.view) >= size
 
 
 def test_a_response_that_is_read_late_is_still_its_own() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from multiprocessing import Pipe
+from types import SimpleNamespace
 
-from midasdl.channel import Bye, Channel, News
+import pytest
+
+from midasdl import channel as channel_module
+from midasdl.channel import SEND_EVERY_S, Bye, Channel, News
 from midasdl.progress.events import CacheHit, DownloadCompleted, DownloadStarted, Event
 
 STARTED = [DownloadStarted(number, f"data/{number}.csv") for number in range(200)]
@@ -72,3 +76,28 @@ def test_who_says_goodbye_while_news_are_sent_does_not_wait_for_more_of_them() -
     channel.post(HIT)
     channel._send_on_and_on()
     assert channel._closing.is_set()
+
+
+@pytest.mark.parametrize("into_s", [0.0, 0.1, 0.2])
+def test_all_workers_send_at_the_same_moments(into_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1: whoever listens wakes once for all of them, whenever each of them had its news."""
+    now = SimpleNamespace(monotonic=lambda: 1_000 * SEND_EVERY_S + into_s)
+    monkeypatch.setattr(channel_module, "time", now)
+    _, there = Pipe(duplex=False)
+    channel = Channel(there, 100)
+    channel._closing = waits = Closing()
+    channel.post(HIT)
+    channel._send_on_and_on()
+    assert waits.for_s == pytest.approx([SEND_EVERY_S - into_s])
+
+
+class Closing(threading.Event):
+    """A goodbye that comes with the first wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.for_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.for_s.append(timeout)
+        return True
