@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from midasdl.errors import MidasdlError
 from midasdl.progress.events import DownloadCompleted, DownloadStarted, Event
 
-SEND_EVERY_S = 0.25
+SEND_EVERY_S = 0.4
 """As often as a picture is drawn: what is told of a small file is one message then, and not one for its start and one
 for its end. All workers send at the same moments, so that who listens wakes once for all of them."""
 

@@ -20,7 +20,7 @@ from midasdl.clock import Clock
 from midasdl.progress.events import DownloadFailed, Event, PaceChanged, Waiting
 from midasdl.progress.snapshot import Phase, Snapshot
 
-DRAW_EVERY_S = 0.2
+DRAW_EVERY_S = 0.25
 """More often, nobody could read it."""
 
 SAME_NOTE_S = 60.0

@@ -12,9 +12,9 @@ from midasdl.progress.events import Event
 from midasdl.progress.snapshot import Reading, Snapshot
 from midasdl.progress.tracker import Tracker
 
-SHOWN_EVERY_S = 0.2
-"""Nobody needs to see more than five pictures a second; a little less than the time between two words of a worker, so
-that each of those is seen at once."""
+SHOWN_EVERY_S = 0.3
+"""A little less than the time between two words of a worker, so that each of those is seen at once: two or three
+pictures a second."""
 
 
 class Listener(Protocol):
