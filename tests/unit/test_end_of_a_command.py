@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import sys
@@ -28,30 +29,31 @@ class Slow(io.StringIO):
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The exit codes with which the process would have ended."""
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str | int]:
+    """What the end of the process would have been: what libraries do then, and the exit code."""
+    steps: list[str | int] = []
+    monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: steps.append("libraries"))
+    monkeypatch.setattr(os, "_exit", steps.append)
     monkeypatch.setattr(entry, "run", lambda: 3)
-    return codes
+    return steps
 
 
 def test_what_was_said_is_sent_on_its_way_before_the_process_ends(
-    ended: list[int], monkeypatch: pytest.MonkeyPatch
+    ended: list[str | int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, err = Slow("said"), Slow("told")
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     entry.command()
-    assert (ended, out.arrived, err.arrived) == ([3], "said", "told")
+    assert (ended, out.arrived, err.arrived) == (["libraries", 3], "said", "told")
 
 
 @pytest.mark.parametrize("stream", [Gone(), None], ids=["gone", "none"])
 def test_who_reads_nothing_changes_no_exit_code(
-    stream: io.StringIO | None, ended: list[int], monkeypatch: pytest.MonkeyPatch
+    stream: io.StringIO | None, ended: list[str | int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     err = Slow("told")
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", err)
     entry.command()
-    assert (ended, err.arrived) == ([3], "told")
+    assert (ended, err.arrived) == (["libraries", 3], "told")
