@@ -86,6 +86,30 @@ def sync_folder(folder: str | Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace what a file holds, so that it is whole at every moment; a pipe or a device is written to as it stands.
+
+    A link stays, and what it leads to is replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; what stood there stays.
+    """
+    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+        path.write_bytes(data)
+        return
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(target)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors into ours, once."""

@@ -277,7 +277,7 @@ class DownloadWorker:
             return Released(claim, LOST)
         if isinstance(result, Verdict):
             if result.error_class is ErrorClass.FORBIDDEN and not self._has_any_file_come():
-                return self._after_locked_door(claim, result)
+                return self._after_locked_door(claim, result, requests, elapsed_us)
             return self._after(claim, result, requests, elapsed_us)
         self._files_come = True
         self._send(
@@ -346,8 +346,10 @@ class DownloadWorker:
         self._files_come = self._files_come or self._queue.has_fetched(self._worker_id)
         return self._files_come
 
-    def _after_locked_door(self, claim: Claim, verdict: Verdict) -> Outcome:
+    def _after_locked_door(self, claim: Claim, verdict: Verdict, requests: int, elapsed_us: int) -> Outcome:
         """A licence may be missing for this file or for all: try others, and stop the run if none has come then.
+
+        Where files have come in earlier runs and all that is left is forbidden, it is for these alone.
 
         Raises
         ------
@@ -357,6 +359,8 @@ class DownloadWorker:
         now_s = self._clock.monotonic()
         self._forbidden_since_s = self._forbidden_since_s or now_s
         if now_s - self._forbidden_since_s >= FORBIDDEN_S:
+            if self._queue.is_only_forbidden_left():
+                return self._after(claim, verdict, requests, elapsed_us)
             raise licence_missing(verdict, "midasdl resume")
         self._send(
             DownloadFailed(

@@ -38,10 +38,13 @@ class SignIn:
         For whom; None where a token does not tell.
     expires_at : int or None
         When the token ends (microseconds since 1970); None where it does not tell.
+    by_cached_token : bool
+        With a token that was there already: the password was not put to the test.
     """
 
     username: str | None
     expires_at: int | None
+    by_cached_token: bool = False
 
 
 def sign_in(
@@ -75,15 +78,16 @@ def sign_in(
     """
     trusted_bundle(settings.network.ca_bundle)
     access = connect(at_origin(settings), credentials, gate, clock, tell=tell)
+    cached = None if credentials.token is not None else token_cache(settings, credentials.username).load()
     try:
         if anew and credentials.token is None:
-            _mint(access, token_cache(settings, credentials.username).load())
+            _mint(access, cached)
         access.client.fetch(TOKEN_CHECK, Nowhere())
     except FetchError as error:
         raise explain(error.verdict, probe_url(settings)) from None
     finally:
         access.close()
-    return _signed_in(settings, credentials)
+    return _signed_in(settings, credentials, cached)
 
 
 def probe_url(settings: Settings) -> str:
@@ -142,13 +146,14 @@ def _mint(access: CedaAccess, cached: Token | None) -> None:
         access.tokens.replace(cached.secret)
 
 
-def _signed_in(settings: Settings, credentials: Credentials) -> SignIn:
+def _signed_in(settings: Settings, credentials: Credentials, cached: Token | None) -> SignIn:
     if credentials.token is not None:
         claims = claims_of(credentials.token.reveal())
         name = claims.username if claims else None
         return SignIn(name or credentials.username, claims.expires_at if claims else None)
     token = token_cache(settings, credentials.username).load()
-    return SignIn(credentials.username, token.expires_at if token else None)
+    is_the_same = token is not None and cached is not None and token.secret == cached.secret
+    return SignIn(credentials.username, token.expires_at if token else None, is_the_same)
 
 
 class Nowhere(Sink):

@@ -25,13 +25,19 @@ def lasting(expires_at: int | None, now_us: int) -> dict[str, Any]:
 
 def sign_in_facts(signed: SignIn, now_us: int) -> dict[str, Any]:
     """For whom CEDA lets us in, and until when, as facts."""
-    return {"username": signed.username, **lasting(signed.expires_at, now_us)}
+    lasts = lasting(signed.expires_at, now_us)
+    return {"username": signed.username, "by_cached_token": signed.by_cached_token, **lasts}
 
 
 def accepted(facts: Mapping[str, Any]) -> str:
     """The same as a sentence."""
     whose = f"the account {facts['username']}" if facts["username"] else "the token"
-    return f"CEDA accepts {whose}. The token {how_long(facts)}."
+    by_cache = (
+        " It was cached: the password has not been tried. To try it: midasdl auth setup"
+        if facts["by_cached_token"]
+        else ""
+    )
+    return f"CEDA accepts {whose}. The token {how_long(facts)}.{by_cache}"
 
 
 def how_long(facts: Mapping[str, Any]) -> str:

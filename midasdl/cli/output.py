@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ UNKNOWN_COLUMNS = 80
 
 NOBODY_THERE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF})
 """How the system says that the reader, or the terminal, is gone."""
+
+CANNOT_TAKE_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""How it says that a file cannot be longer than it is."""
 
 NO_FILE = -1
 """The descriptor of a stream in memory."""
@@ -57,15 +61,22 @@ def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:
-            raise StorageError(
-                f"What midasdl prints cannot be written: {error.strerror}.", "Print it to another place."
-            ) from None
+            raise unprintable(error) from None
         return False
     return True
 
 
+def unprintable(error: OSError) -> StorageError:
+    """What is printed goes to a file, and the file cannot take it."""
+    return StorageError(
+        f"What midasdl prints cannot be written: {error.strerror}.", "Print it to another place."
+    )
+
+
 def write_through(text: str, stream: TextIO) -> None:
     """Write past the stream's buffer, whose lock nobody may hold while a reader hangs.
+
+    What stands in for a stream while a bar is drawn, and so has no encoding of its own, is written to as it wants.
 
     Whoever starts a process flushes the streams first, and so does the interpreter at its end: they would wait for
     that lock, and no signal could reach them.
@@ -80,7 +91,7 @@ def write_through(text: str, stream: TextIO) -> None:
         descriptor = stream.fileno()
     except OSError:
         descriptor = NO_FILE
-    if descriptor == NO_FILE or os.linesep != "\n":
+    if descriptor == NO_FILE or os.linesep != "\n" or stream.encoding is None:
         stream.write(text)
         stream.flush()
         return
@@ -160,7 +171,7 @@ class Output:
     def say(self, text: str) -> None:
         """A result in words; left out where records are wanted."""
         if not self.json_lines:
-            self._result(self._with_ledger(text))
+            self._result(self.with_ledger(text))
 
     def note(self, text: str) -> None:
         """Something by the way, on stderr; left out when quiet."""
@@ -175,11 +186,12 @@ class Output:
         """From now on notes go there, where a display has the terminal; None: to stderr as ever."""
         self._notes_go_to = to
 
-    def _with_ledger(self, text: str) -> str:
+    def with_ledger(self, text: str) -> str:
         """Suggested commands must work as they stand."""
         if self._ledger is None:
             return text
-        return NAMES_THE_LEDGER.sub(f"midasdl --ledger {self._ledger} ", text)
+        quoted = shlex.quote(self._ledger)
+        return NAMES_THE_LEDGER.sub(lambda _: f"midasdl --ledger {quoted} ", text)
 
     def record(self, kind: str, facts: Mapping[str, Any]) -> None:
         """A result as one JSON line, where records are wanted."""
@@ -196,7 +208,7 @@ class Output:
             return
         put(f"midasdl: {error.message}", sys.stderr)
         if error.hint:
-            put(self._with_ledger(error.hint), sys.stderr, indent="  ")
+            put(self.with_ledger(error.hint), sys.stderr, indent="  ")
         self.record(
             "error", {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from midasdl.cli.context import Subparsers, ledger_path, size
 from midasdl.cli.output import Output
+from midasdl.cli.wording import HelpFormatter
+from midasdl.disk import write_whole
 from midasdl.errors import ExitCode, StorageError
 
 EXAMPLES = """examples:
@@ -26,7 +28,7 @@ def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
         help="show coverage, gaps, speed and politeness in one HTML file",
         description="Write one HTML file with pictures of what there is, what is missing and how it was fetched.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -48,6 +50,8 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
         facts = gather(ledger, str(data_root_of(ledger)))
     page = page_of(facts, {str(name): cure for name, cure in ADVICE.items()})
     written = write(options.output.expanduser().absolute(), page.encode())
+    if not written.is_file() or written.is_relative_to("/dev"):
+        return ExitCode.DONE
     output.record(
         "report",
         {
@@ -70,12 +74,9 @@ def write(path: Path, page: bytes) -> Path:
     StorageError
         It cannot be written; what stood there stays.
     """
-    beside = path.with_name(f".{path.name}.new")
     try:
-        beside.write_bytes(page)
-        beside.replace(path)
+        write_whole(path, page)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise StorageError(
             f"The report {path} cannot be written: {error.strerror}.", "Choose another place with --output."
         ) from error

@@ -131,9 +131,20 @@ def read_faults(path: Path) -> list[Fault]:
 
     try:
         text = path.read_text(encoding="utf-8")
-        rules: Any = json.loads(text) if path.suffix == ".json" else tomllib.loads(text).get("fault", [])
+        rules: Any = json.loads(text) if path.suffix == ".json" else _rules_of(tomllib.loads(text), path)
     except OSError as error:
         raise ConfigurationError(f"The faults {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ConfigurationError(f"The faults {path} cannot be understood: {error}.") from error
     return [Fault.from_mapping(rule) for rule in rules]
+
+
+def _rules_of(tables: dict[str, Any], path: Path) -> Any:
+    """What stands in tables ``[[fault]]``; whatever else a file holds would be left out in silence."""
+    strange = sorted(tables.keys() - {"fault"})
+    if strange:
+        raise ConfigurationError(
+            f"The faults {path} cannot be understood: there is no table {strange[0]!r}.",
+            "Each rule is a table of its own, under the line [[fault]].",
+        )
+    return tables.get("fault", [])

@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   midasdl sql "SELECT path, class, message FROM failures" --format csv > failures.csv
   midasdl sql "SELECT county, count(*) AS files FROM downloads WHERE state = 'done' GROUP BY county"
 
-Views: progress, failures, waiting, downloads, stations, throughput, workers_now, history, time_in_state, runs.
+Views: progress, failures, waiting, damaged, downloads, stations, throughput, workers_now, history, time_in_state,
+health, responses, steps, runs.
 Nothing can be written, and a run that is on is not slowed. The sqlite3 shell does as well:
   sqlite3 -readonly progress.db
 More questions and their queries: docs/cookbook.md

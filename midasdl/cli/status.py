@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from midasdl.cli.context import Subparsers, duration, ledger_path, number, plural, size
+from midasdl.cli.damage import damage_lines
 from midasdl.cli.output import Output
 from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode
@@ -55,26 +57,27 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
             from midasdl.cli.watch import watch
 
             return watch(ledger, output)
-        overview = Overview(ledger)
+        overview, ledger_watch = Overview(ledger), LedgerWatch(ledger)
+        is_on = ledger_watch.run_is_on()
         facts: dict[str, Any] = {
             "ledger": ledger.path,
             "data_root": data_root_of(ledger),
             "counts": asdict(overview.counts()),
             "datasets": overview.progress(),
             "workers": overview.workers_now(),
-            "pace": overview.pace(),
+            "pace": overview.pace() if is_on else [],
             "servers": overview.servers(),
             "health": overview.health(),
             "last_run": overview.last_run(),
             "failures": [asdict(group) for group in overview.failures()],
+            "damaged": overview.damaged(),
         }
-        snapshot = LedgerWatch(ledger).snapshot() if output.json_lines or facts["workers"] else None
-    if snapshot is None:
-        _print(facts, [])
-        return ExitCode.DONE
-    output.record("status", {**facts, "progress": facts_of(snapshot)})
-    if not output.json_lines:
-        _print(facts, _pace_line(snapshot))
+        snapshot = ledger_watch.snapshot() if output.json_lines or facts["workers"] else None
+    if output.json_lines and snapshot is not None:
+        output.record("status", {**facts, "progress": facts_of(snapshot)})
+    else:
+        pace = [] if snapshot is None else _pace_line(snapshot)
+        _print(facts, [*_run_lines(facts, is_on=is_on), *pace], output.with_ledger)
     return ExitCode.DONE
 
 
@@ -91,7 +94,7 @@ def _pace_line(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _print(facts: dict[str, Any], pace: list[str]) -> None:
+def _print(facts: dict[str, Any], run: list[str], with_ledger: Callable[[str], str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -112,17 +115,17 @@ def _print(facts: dict[str, Any], pace: list[str]) -> None:
         files = {row["state"]: row["files"] for row in facts["datasets"] if row["dataset"] == dataset}
         table.add_row(dataset, *(number(files.get(state, 0)) for state in STATES))
     console.print(table)
-    trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts)]
-    for line in [*_run_lines(facts), *pace, *_health_lines(facts["health"]), *trouble]:
-        console.print(line, markup=False)
+    trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts), *damage_lines(facts["damaged"])]
+    for line in [*run, *_health_lines(facts["health"]), *trouble]:
+        console.print(with_ledger(line), markup=False)
 
 
-def _run_lines(facts: dict[str, Any]) -> list[str]:
+def _run_lines(facts: dict[str, Any], *, is_on: bool) -> list[str]:
     workers = facts["workers"]
     if workers:
         held = sum(row["claimed"] for row in workers)
         return [f"At work: {plural(len(workers), 'worker')}, holding {plural(held, 'task')}.", *facts["pace"]]
-    if facts["pace"]:
+    if is_on:
         return ["A run is on; none of its workers is at work now.", *facts["pace"]]
     run = facts["last_run"]
     if run is None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from midasdl.cli.context import duration, number, plural, size
+from midasdl.cli.damage import damage_lines
 from midasdl.cli.output import Output
 from midasdl.errors import WorkerCrashedError
 from midasdl.job import RunResult
@@ -55,7 +56,8 @@ def tell_result(
             "data_root": data_root,
         },
     )
-    for line in [*_headline(result, snapshot, data_root), *_failure_lines(failures, log)]:
+    damage = damage_lines(overview.damaged())
+    for line in [*_headline(result, snapshot, data_root), *_failure_lines(failures, log), *damage]:
         output.say(line)
     if result.report.error is not None:
         output.error(result.report.error)

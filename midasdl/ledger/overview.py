@@ -122,6 +122,11 @@ class Overview:
         with self._ledger.read() as connection:
             return [FailureGroup(ErrorClass(name), *rest) for name, *rest in connection.execute(query)]
 
+    def damaged(self) -> int:
+        """Finished files that `verify` has found missing or damaged, and that nobody has put right since."""
+        with self._ledger.read() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM damaged").scalar_one())
+
     def failed_paths(self) -> Iterator[tuple[Any, ...]]:
         """Every failed path: when, class, HTTP status, attempts, md5, path, message."""
         query = 'SELECT "when", class, http_status, attempts, md5, path, message FROM failures ORDER BY path'

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Insert,
     Select,
     Update,
+    and_,
     bindparam,
     delete,
     exists,
@@ -127,6 +128,16 @@ FORGET_IMPOSSIBLE_WAITS: Update = (
 
 ANY_IN_PROGRESS = select(exists().where(IN_PROGRESS))
 """Whether anybody holds a claim."""
+
+IS_ONLY_FORBIDDEN_LEFT = select(
+    and_(
+        exists().where(DONE, task.c.from_cache == literal_column("0")),
+        ~exists().where(
+            or_(PENDING, IN_PROGRESS), func.coalesce(task.c.error_class, "") != bindparam("forbidden")
+        ),
+    )
+)
+"""Whether files have come before, in whichever run, and all that is left was forbidden when it was last asked for."""
 
 # --- settling: every write after the claim names task, worker and claim number
 

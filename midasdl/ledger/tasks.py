@@ -111,6 +111,12 @@ class TaskQueue:
             found = connection.execute(statements.FETCHED_IN_RUN_OF, {"worker": worker_id}).first()
         return found is not None
 
+    def is_only_forbidden_left(self) -> bool:
+        """Whether the archive was open before, and nothing is left but files that it does not give."""
+        with self._ledger.read() as connection:
+            forbidden = {"forbidden": ErrorClass.FORBIDDEN.value}
+            return bool(connection.execute(statements.IS_ONLY_FORBIDDEN_LEFT, forbidden).scalar_one())
+
     def requeue(self, classes: Iterable[ErrorClass] = tuple(ErrorClass)) -> int:
         """Put failed tasks of some error classes back to pending, with a fresh set of attempts.
 

@@ -76,6 +76,12 @@ class LedgerWatch:
             self._was_on = is_on
             return self._picture(connection, reading, run)
 
+    def run_is_on(self) -> bool:
+        """Whether the latest run is on: it has no end, and not all of its processes are gone."""
+        with self._ledger.read() as connection:
+            run = self._latest_run(connection)
+        return run is not None and run.ended_us is None
+
     def _begin(self, run: _Run | None) -> None:
         """Another run, or the first look: what is known of speed and counts begins anew."""
         began_us = self._clock.now_us() if run is None else run.started_us

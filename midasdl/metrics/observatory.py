@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from midasdl.clock import Clock
 from midasdl.config import Settings
+from midasdl.disk import write_whole
 from midasdl.ledger.figures import MOST_ROWS, RunFigures
 from midasdl.ledger.ledger import Ledger
 from midasdl.metrics import records
@@ -309,7 +310,6 @@ class StatusFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
 
     def __call__(self, figures: Figures) -> None:
         """Replace the file.
@@ -319,10 +319,4 @@ class StatusFile:
         OSError
             It cannot be written; what stood there stays.
         """
-        try:
-            self._beside.write_text(json.dumps(status_of(figures)) + "\n", encoding="utf-8")
-            self._beside.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                self._beside.unlink()
-            raise
+        write_whole(self._path, json.dumps(status_of(figures)).encode() + b"\n")

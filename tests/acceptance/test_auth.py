@@ -363,9 +363,11 @@ def test_c1_verify_says_for_whom_and_until_when(office: Office) -> None:
         r"accepts the account Researcher-7\. The token lasts until \d{4}-\d\d-\d\dT[\d:]+Z \(in 2 d 23 h\)",
         told,
     )
-    assert record["username"] == "Researcher-7"
+    assert (record["username"], record["by_cached_token"]) == ("Researcher-7", True)
+    assert "the password has not been tried" not in told
+    assert "It was cached: the password has not been tried" in office.auth("verify").out
     assert 259_000 < record["expires_in_s"] <= 259_200
-    assert office.asked == [("token", 200), ("download", 200), ("download", 200)]
+    assert office.asked == [("token", 200), *[("download", 200)] * 3]
 
 
 def test_c2_verify_replaces_a_cached_token_that_was_revoked_as_a_run_would(quick_office: Office) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from midasdl.cli.main import COMMANDS
 from midasdl.errors import ExitCode
+from midasdl.identity import ProcessIdentity
+from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.runs import RunRegistry
 from tests.acceptance.conftest import JobOnTrial
-from tests.support.command import Command
+from tests.conftest import Archive
+from tests.support.background import eventually
+from tests.support.command import Command, kill_group
 
 
 def test_without_arguments_four_steps_lead_to_a_first_download(command: Command) -> None:
@@ -173,3 +180,68 @@ def test_a_run_that_was_not_let_in_is_recorded_as_such(job: JobOnTrial) -> None:
     job.command.with_environment(CEDA_PASSWORD="wrong")("run", code=3)
 
     assert job.rows("SELECT exit_code FROM runs") == [(3,)]
+
+
+def test_a_ledger_whose_name_needs_quotes_is_suggested_with_them(job: JobOnTrial) -> None:
+    """U1: what is printed works as it stands; status names the ledger too."""
+    told = job.command("--ledger", "my ledger.db", "init", str(job.manifest)).out
+    assert "midasdl --ledger 'my ledger.db' run" in told
+    assert "midasdl --ledger 'my ledger.db' run" in job.command("--ledger", "my ledger.db", "status").out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        *(["sql", "SELECT * FROM downloads", "--format", form] for form in ("csv", "json", "table")),
+    ],
+    ids=["status", "csv", "json", "table"],
+)
+def test_what_a_full_disk_cannot_take_is_no_mistake_of_midasdl(job: JobOnTrial, words: list[str]) -> None:
+    """U1: exit 4, as for every disk that is full."""
+    job.init()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "midasdl", *words],
+            cwd=job.folder,
+            env=job.command.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "cannot be written: No space left" in done.stderr) == (4, True), done.stderr
+
+
+def test_a_run_that_was_killed_is_not_taken_for_one_that_is_on(
+    job_on: Callable[..., JobOnTrial], small_archive: Archive
+) -> None:
+    """P6: its leases last on; its processes do not."""
+    job = job_on(small_archive, first_byte_delay_s=0.2)
+    job.init()
+    process = job.command.start("run", "--workers", "2")
+    try:
+        eventually(lambda: job.rows("SELECT id FROM task WHERE state = 'done'"))
+        assert "At work: 2 workers" in job.command("status").out
+    finally:
+        kill_group(process)
+    assert "ended without a word. Go on with: midasdl resume" in job.command("status").out
+
+
+def test_a_run_that_still_signs_in_is_on(job: JobOnTrial) -> None:
+    """P6: it has no workers yet, and lives."""
+    job.init()
+    with Ledger.open(job.ledger) as ledger:
+        registry = RunRegistry(ledger)
+        registry.register(registry.start_run("run", {}), "command", "sign-in", ProcessIdentity.current())
+    assert "A run is on; none of its workers is at work now." in job.command("status").out
+
+
+def test_faults_that_no_rule_stands_for_are_refused(job: JobOnTrial, tmp_path: Path) -> None:
+    """U9: a rehearsal with a misspelt table would serve without any fault."""
+    faults = tmp_path / "faults.toml"
+    faults.write_text('[[faults]]\naction = "reset"\n')
+    ended = job.command("simulate", "--root", str(tmp_path), "--faults", str(faults), code=2)
+    assert "there is no table 'faults'" in ended.err
+    assert "[[fault]]" in ended.err

@@ -28,3 +28,22 @@ def test_u8_no_ledger_no_report(command: Command, tmp_path: Path) -> None:
     assert "midasdl init" in ended.err
     assert not (tmp_path / "report.html").exists()
     assert not (tmp_path / "progress.db").exists()
+
+
+def test_u8_links_stay_and_pipes_are_written_to(command: Command, tmp_path: Path) -> None:
+    """U8: what stands at the place is used as what it is."""
+    manifest = tmp_path / "manifest.txt"
+    manifest.write_text(f"{'0' * 32}  ./data/a.csv\n")
+    command("init", str(manifest), "--dest", "out")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "report.html").symlink_to(tmp_path / "elsewhere/report.html")
+
+    command("report")
+    piped = command.outside("report", "--output", "/dev/stdout").out
+
+    assert (tmp_path / "report.html").is_symlink()
+    page = (tmp_path / "elsewhere/report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert piped.startswith("<!doctype html>")
+    assert piped.rstrip().endswith("</html>")
+    assert Path("/dev/stdout").is_symlink()

@@ -327,3 +327,20 @@ def test_a_process_that_waits_for_its_token_vouches_for_itself(job_on: JobOn, sm
         first = eventually(lambda: job.rows(query))
 
         assert eventually(lambda: job.rows(query) > first, within_s=30)
+
+
+def test_c3_files_that_stay_forbidden_fail_and_stop_nobody(
+    job_on: Callable[..., JobOnTrial], small_archive: Archive
+) -> None:
+    """C3: others have come before, and nothing else is left: it is these files' licence, not the account's."""
+    job = job_on(small_archive)
+    path = job.lone_path()
+    job.init()
+    job.simulator.add_fault(Fault("status", status=403, path=f"*{path}", times=None))
+    job.command("run", code=1)
+    job.command("retry", "--class", "forbidden")
+
+    told = job.command("run", code=1).out
+
+    assert "1 x forbidden: accept the dataset's licence" in told
+    assert job.rows("SELECT state, error_class FROM task WHERE state <> 'done'") == [("failed", "forbidden")]

@@ -17,6 +17,7 @@ from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.command import kill_group
 from tests.support.promptness import CROWDED_END_S
+from tests.support.terminal import converse
 
 HOLE_BYTES = 200_000_000_000
 """Of a file without blocks: reading it takes minutes, having it costs nothing."""
@@ -226,3 +227,30 @@ def test_a_verification_does_not_disturb_a_run_nor_is_it_fooled_by_it(
         kill_group(process)
     assert process.returncode == 0
     assert job.is_complete
+
+
+def test_what_is_found_is_told_on_a_terminal_too(job: JobOnTrial) -> None:
+    """S5: there a bar is drawn meanwhile, and what is said comes above it."""
+    root = fetched(job)
+    gone = lone_paths(job)[0]
+    (root / gone).unlink()
+
+    seen = converse(job.command, ["verify"], [])
+
+    assert seen.code == 1
+    assert gone in "".join(seen.out.split())
+    assert "did not foresee" not in seen.out
+
+
+def test_known_damage_is_told_until_it_is_put_right(job: JobOnTrial) -> None:
+    """S5 P5: a file that is known to be gone counts as done, and nobody is told that all is well."""
+    root = fetched(job)
+    (root / lone_paths(job)[0]).unlink()
+    job.command("verify", code=1)
+    advice = "But 1 finished file is known to be missing or damaged: midasdl verify --resume --repair"
+
+    assert advice in job.command("run").out
+    assert advice in job.command("status").out
+    job.command("verify", "--resume", "--repair")
+    assert advice not in job.command("run").out
+    assert advice not in job.command("status").out
