@@ -243,7 +243,7 @@ def test_a_lock_of_some_seconds_holds_a_run_up_and_harms_nobody(
     job.init()
     with run_under_way(job) as process:
         with locked(job.ledger):
-            time.sleep(5)
+            time.sleep(7)
         code, told = end_of(process, 60)
 
     assert code == 0
