@@ -25,11 +25,27 @@ What comes first wins: the command line, the environment, .env, the file of --co
 the one in your configuration folder), for resume what the last run had, the profile, the default.
 """
 
+SHOW_EXAMPLES = """examples:
+  midasdl config show --origin
+  midasdl config show --profile conservative
+  midasdl config show --resume
+"""
+
+INIT_EXAMPLES = """examples:
+  midasdl config init
+  midasdl config init ~/.config/midasdl/midasdl.toml
+"""
+
+CHECK_EXAMPLES = """examples:
+  midasdl config check midasdl.toml
+"""
+
 
 def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
     """Add the command and its own commands to the parser."""
     parser = commands.add_parser(
         "config",
+        parents=[shared],
         help="show the settings and where they come from; make and check files of them",
         description="Show the settings and where each comes from, make a file with all of them, check a file.",
         epilog=EXAMPLES,
@@ -38,14 +54,24 @@ def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
     )
     inner = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     show = inner.add_parser(
-        "show", parents=[shared], help="the settings that hold here, as TOML", allow_abbrev=False
+        "show",
+        parents=[shared],
+        epilog=SHOW_EXAMPLES,
+        formatter_class=HelpFormatter,
+        help="the settings that hold here, as TOML",
+        allow_abbrev=False,
     )
     show.add_argument("--origin", action="store_true", help="say of each value where it comes from")
     show.add_argument("--profile", metavar="NAME", help="as they would be with another profile")
     show.add_argument("--resume", action="store_true", help="as 'midasdl resume' would have them")
     show.set_defaults(act=show_settings)
     init = inner.add_parser(
-        "init", parents=[shared], help="write a file with every key, to begin from", allow_abbrev=False
+        "init",
+        parents=[shared],
+        epilog=INIT_EXAMPLES,
+        formatter_class=HelpFormatter,
+        help="write a file with every key, to begin from",
+        allow_abbrev=False,
     )
     init.add_argument(
         "path",
@@ -58,7 +84,12 @@ def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
     init.add_argument("--force", action="store_true", help="write over a file that is there")
     init.set_defaults(act=init_file)
     check = inner.add_parser(
-        "check", parents=[shared], help="see whether a file of settings can be used", allow_abbrev=False
+        "check",
+        parents=[shared],
+        epilog=CHECK_EXAMPLES,
+        formatter_class=HelpFormatter,
+        help="see whether a file of settings can be used",
+        allow_abbrev=False,
     )
     check.add_argument("path", type=Path, metavar="FILE", help="the file")
     check.set_defaults(act=check_file)

@@ -36,13 +36,15 @@ NAMES_THE_LEDGER = re.compile(r"\bmidasdl (?=(?:init|run|resume|retry|status|ver
 """Suggestions of commands that work on a ledger."""
 
 
-def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
+def put(text: str, stream: TextIO | None, indent: str = "", *, is_prose: bool = True) -> bool:
     """Print a line; where the reader or the terminal is gone it is left out, and the work goes on.
 
     Parameters
     ----------
     indent : str
         Put before each line once it has been made to fit.
+    is_prose : bool
+        Made to fit a terminal; what programs read stays as it is there too.
 
     Returns
     -------
@@ -57,7 +59,8 @@ def put(text: str, stream: TextIO | None, indent: str = "") -> bool:
     if stream is None:
         return False
     try:
-        write_through(textwrap.indent(_to_fit(text, stream, len(indent)), indent) + "\n", stream)
+        fitting = _to_fit(text, stream, len(indent)) if is_prose else text
+        write_through(textwrap.indent(fitting, indent) + "\n", stream)
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:
@@ -168,10 +171,10 @@ class Output:
         """Whether a person watches."""
         return not self.quiet and not self.json_lines
 
-    def say(self, text: str) -> None:
-        """A result in words; left out where records are wanted."""
+    def say(self, text: str, indent: str = "") -> None:
+        """A result in words; left out where records are wanted. `indent` is put before each line of it."""
         if not self.json_lines:
-            self._result(self.with_ledger(text))
+            self._result(self._with_ledger(text), indent)
 
     def note(self, text: str) -> None:
         """Something by the way, on stderr; left out when quiet."""
@@ -186,7 +189,7 @@ class Output:
         """From now on notes go there, where a display has the terminal; None: to stderr as ever."""
         self._notes_go_to = to
 
-    def with_ledger(self, text: str) -> str:
+    def _with_ledger(self, text: str) -> str:
         """Suggested commands must work as they stand."""
         if self._ledger is None:
             return text
@@ -196,11 +199,12 @@ class Output:
     def record(self, kind: str, facts: Mapping[str, Any]) -> None:
         """A result as one JSON line, where records are wanted."""
         if self.json_lines:
-            self._result(json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **facts}, default=str))
+            record = json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **facts}, default=str)
+            self._result(record, is_prose=False)
 
-    def _result(self, line: str) -> None:
+    def _result(self, line: str, indent: str = "", *, is_prose: bool = True) -> None:
         if not self._is_silent:
-            self.is_read = put(line, sys.stdout) and self.is_read
+            self.is_read = put(line, sys.stdout, indent, is_prose=is_prose) and self.is_read
 
     def error(self, error: MidasdlError) -> None:
         """What happened, why, and what helps, on stderr."""
@@ -208,7 +212,7 @@ class Output:
             return
         put(f"midasdl: {error.message}", sys.stderr)
         if error.hint:
-            put(self.with_ledger(error.hint), sys.stderr, indent="  ")
+            put(self._with_ledger(error.hint), sys.stderr, indent="  ")
         self.record(
             "error", {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
         )

@@ -77,7 +77,7 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
         output.record("status", {**facts, "progress": facts_of(snapshot)})
     else:
         pace = [] if snapshot is None else _pace_line(snapshot)
-        _print(facts, [*_run_lines(facts, is_on=is_on), *pace], output.with_ledger)
+        _print(facts, [*_run_lines(facts, is_on=is_on), *pace], output.say)
     return ExitCode.DONE
 
 
@@ -94,18 +94,16 @@ def _pace_line(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _print(facts: dict[str, Any], run: list[str], with_ledger: Callable[[str], str]) -> None:
+def _print(facts: dict[str, Any], run: list[str], say: Callable[[str], None]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     counts = facts["counts"]
     tasks = sum(counts[state] for state in STATES)
-    console = Console(highlight=False, soft_wrap=True)
     share = counts["done"] / tasks if tasks else 1.0
-    console.print(
+    say(
         f"{number(counts['done'])} of {plural(tasks, 'distinct content')} fetched ({share:.1%}, "
-        f"{size(counts['bytes_done'])}), for {plural(counts['files'], 'file')} below {facts['data_root']}.",
-        markup=False,
+        f"{size(counts['bytes_done'])}), for {plural(counts['files'], 'file')} below {facts['data_root']}."
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("dataset")
@@ -114,10 +112,10 @@ def _print(facts: dict[str, Any], run: list[str], with_ledger: Callable[[str], s
     for dataset in sorted({row["dataset"] for row in facts["datasets"]}):
         files = {row["state"]: row["files"] for row in facts["datasets"] if row["dataset"] == dataset}
         table.add_row(dataset, *(number(files.get(state, 0)) for state in STATES))
-    console.print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
     trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts), *damage_lines(facts["damaged"])]
     for line in [*run, *_health_lines(facts["health"]), *trouble]:
-        console.print(with_ledger(line), markup=False)
+        say(line)
 
 
 def _run_lines(facts: dict[str, Any], *, is_on: bool) -> list[str]:

@@ -58,7 +58,8 @@ def tell_result(
     )
     damage = damage_lines(overview.damaged())
     for line in [*_headline(result, snapshot, data_root), *_failure_lines(failures, log), *damage]:
-        output.say(line)
+        words = line.lstrip(" ")
+        output.say(words, indent=line[: len(line) - len(words)])
     if result.report.error is not None:
         output.error(result.report.error)
         if output.verbose >= 2 and isinstance(result.report.error, WorkerCrashedError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from midasdl.errors import ExitCode
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.runs import RunRegistry
+from midasdl.simulator import Fault
 from tests.acceptance.conftest import JobOnTrial
 from tests.conftest import Archive
 from tests.support.background import eventually
 from tests.support.command import Command, kill_group
+from tests.support.terminal import converse
 
 
 def test_without_arguments_four_steps_lead_to_a_first_download(command: Command) -> None:
@@ -245,3 +248,36 @@ def test_faults_that_no_rule_stands_for_are_refused(job: JobOnTrial, tmp_path: P
     ended = job.command("simulate", "--root", str(tmp_path), "--faults", str(faults), code=2)
     assert "there is no table 'faults'" in ended.err
     assert "[[fault]]" in ended.err
+
+
+def test_on_a_terminal_words_are_wrapped_and_records_are_not(job: JobOnTrial) -> None:
+    """U1 U3: no line of prose is broken within a word, no line for programs at all."""
+    long_name = "a-name-of-a-folder-" * 4
+    deep = job.folder / long_name / "data-root"
+    job.command("init", str(job.manifest), "--dest", str(deep))
+    seen = converse(job.command, ["status"], [])
+    assert f"\n{deep}.\n" in seen.out
+    first = seen.out.splitlines()[0]
+    assert len(first) <= 80
+    assert first.endswith("below")
+    records = [json.loads(line) for line in converse(job.command, ["status", "--json"], []).out.splitlines()]
+    assert [record["kind"] for record in records] == ["status"]
+
+
+@pytest.mark.parametrize("what", ["show", "init", "check"])
+def test_each_command_of_config_has_examples_and_takes_json_before_it(job: JobOnTrial, what: str) -> None:
+    """U1 U3."""
+    assert f"  midasdl config {what}" in job.command("config", what, "--help").out.split("examples:")[1]
+    (job.folder / "good.toml").write_text("[performance.workers]\ncount = 3\n")
+    words = {"show": [], "init": ["new.toml"], "check": ["good.toml"]}[what]
+    assert job.command("config", "--json", what, *words).records
+
+
+def test_an_example_of_what_failed_fits_the_terminal(job: JobOnTrial) -> None:
+    """P5: its second line stands below the first."""
+    job.init()
+    job.simulator.add_fault(Fault("status", status=404, path=f"*{job.lone_path()}", times=None))
+    seen = converse(job.command, ["run", "--progress", "none"], [])
+    lines = seen.out.splitlines()
+    at = next(number for number, text in enumerate(lines) if text.startswith("      such as"))
+    assert lines[at + 1].startswith("      ")
