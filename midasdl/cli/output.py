@@ -103,15 +103,20 @@ def write_through(text: str, stream: TextIO) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def columns_of(stream: TextIO) -> int | None:
+    """How wide a terminal is; None where a stream is none."""
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS
+    except (OSError, ValueError):
+        return None
+
+
 def _to_fit(text: str, stream: TextIO, margin: int) -> str:
     """For a terminal, lines no longer than it is wide."""
-    if not stream.isatty():
-        return text
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS
-    except (OSError, ValueError):
-        return text
-    return wrapped(text, columns - margin)
+    columns = columns_of(stream)
+    return text if columns is None else wrapped(text, columns - margin)
 
 
 def to_stderr(text: str) -> None:

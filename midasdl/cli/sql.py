@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from midasdl.cli.context import Subparsers, ledger_path
-from midasdl.cli.output import Output
+from midasdl.cli.output import Output, columns_of
 from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode, UsageError
 
@@ -85,23 +85,12 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     return ExitCode.DONE
 
 
-def print_table(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Columns for people; numbers to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(output: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Columns for people, numbers to the right; a block for each row where columns would not fit the terminal."""
+    from midasdl.cli.table import table_lines
 
-    body = list(rows)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for index, name in enumerate(names):
-        numeric = all(isinstance(row[index], int | float | None) for row in body) and bool(body)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in body:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    console.print(table)
+    for line in table_lines(names, list(rows), columns_of(sys.stdout)):
+        sys.stdout.write(line + "\n")
 
 
 def print_csv(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
