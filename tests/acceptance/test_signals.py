@@ -132,7 +132,8 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback_and_nobody(
     job_on: JobOn, small_archive: Archive
 ) -> None:
     """W4: before the first import, while processes are made, before any of them has said a word: as a terminal does,
-    to the whole group."""
+    to the whole group. Warnings are as a user has them: an import that is broken off leaves a file to be closed later.
+    """
     job = job_on(small_archive, faults=[SLOW])
     job.init()
     program = (
@@ -143,7 +144,7 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_no_traceback_and_nobody(
         process = subprocess.Popen(
             [sys.executable, "-c", program, "run", "--workers", "2"],
             cwd=job.folder,
-            env=job.command.environment,
+            env=job.command.without("PYTHONWARNINGS").environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
