@@ -96,7 +96,7 @@ def write_whole(path: Path, data: bytes) -> None:
     OSError
         It cannot be written; what stood there stays.
     """
-    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+    if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
     target = Path(os.path.realpath(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,26 +54,13 @@ def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     inner = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    show = inner.add_parser(
-        "show",
-        parents=[shared],
-        epilog=SHOW_EXAMPLES,
-        formatter_class=HelpFormatter,
-        help="the settings that hold here, as TOML",
-        allow_abbrev=False,
-    )
+    add = partial(inner.add_parser, parents=[shared], formatter_class=HelpFormatter, allow_abbrev=False)
+    show = add("show", help="the settings that hold here, as TOML", epilog=SHOW_EXAMPLES)
     show.add_argument("--origin", action="store_true", help="say of each value where it comes from")
     show.add_argument("--profile", metavar="NAME", help="as they would be with another profile")
     show.add_argument("--resume", action="store_true", help="as 'midasdl resume' would have them")
     show.set_defaults(act=show_settings)
-    init = inner.add_parser(
-        "init",
-        parents=[shared],
-        epilog=INIT_EXAMPLES,
-        formatter_class=HelpFormatter,
-        help="write a file with every key, to begin from",
-        allow_abbrev=False,
-    )
+    init = add("init", help="write a file with every key, to begin from", epilog=INIT_EXAMPLES)
     init.add_argument(
         "path",
         nargs="?",
@@ -83,14 +71,7 @@ def add_to(commands: Subparsers, shared: argparse.ArgumentParser) -> None:
     )
     init.add_argument("--force", action="store_true", help="write over a file that is there")
     init.set_defaults(act=init_file)
-    check = inner.add_parser(
-        "check",
-        parents=[shared],
-        epilog=CHECK_EXAMPLES,
-        formatter_class=HelpFormatter,
-        help="see whether a file of settings can be used",
-        allow_abbrev=False,
-    )
+    check = add("check", help="see whether a file of settings can be used", epilog=CHECK_EXAMPLES)
     check.add_argument("path", type=Path, metavar="FILE", help="the file")
     check.set_defaults(act=check_file)
 

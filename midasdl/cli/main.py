@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from midasdl.cli.output import CANNOT_TAKE_MORE, Output, let_go, unprintable
+from midasdl.cli.output import Output, let_go, printing
 from midasdl.cli.signals import ending_on_signals
 from midasdl.cli.wording import HelpFormatter
-from midasdl.errors import ExitCode, MidasdlError, StorageError
+from midasdl.errors import ExitCode, MidasdlError
 from midasdl.version import PROJECT_URL, __version__
 
 COMMANDS = (
@@ -172,7 +172,8 @@ def _answer(words: Sequence[str]) -> int:
         output = Output(json_lines=options.json, quiet=options.quiet, verbose=options.verbose, ledger=named)
         exit_code = int(options.act(options, output))
         if sys.stdout is not None:
-            sys.stdout.flush()
+            with printing():
+                sys.stdout.flush()
         return exit_code
     except MidasdlError as error:
         return _tell(error, error, output, verbose)
@@ -180,7 +181,7 @@ def _answer(words: Sequence[str]) -> int:
         let_go(sys.stdout)
         return int(ExitCode.SOME_FAILED)
     except Exception as error:
-        return _tell(_unprintable(error) or unforeseen(error), error, output, verbose)
+        return _tell(unforeseen(error), error, output, verbose)
 
 
 def _tell(error: MidasdlError, cause: Exception, output: Output, verbose: int) -> int:
@@ -191,15 +192,6 @@ def _tell(error: MidasdlError, cause: Exception, output: Output, verbose: int) -
         traceback.print_exception(cause)
     output.error(error)
     return int(error.exit_code)
-
-
-def _unprintable(error: Exception) -> StorageError | None:
-    """Where what is printed goes to a file that cannot take it: the only one that errors do not name."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in CANNOT_TAKE_MORE:
-        if sys.stdout is not None:
-            let_go(sys.stdout)
-        return unprintable(error)
-    return None
 
 
 def unforeseen(error: Exception) -> MidasdlError:

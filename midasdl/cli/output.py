@@ -9,8 +9,8 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from midasdl.cli.wording import wrapped
@@ -25,9 +25,6 @@ UNKNOWN_COLUMNS = 80
 
 NOBODY_THERE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF})
 """How the system says that the reader, or the terminal, is gone."""
-
-CANNOT_TAKE_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""How it says that a file cannot be longer than it is."""
 
 NO_FILE = -1
 """The descriptor of a stream in memory."""
@@ -64,13 +61,30 @@ def put(text: str, stream: TextIO | None, indent: str = "", *, is_prose: bool = 
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:
-            raise unprintable(error) from None
+            raise _unprintable(error) from None
         return False
     return True
 
 
-def unprintable(error: OSError) -> StorageError:
-    """What is printed goes to a file, and the file cannot take it."""
+@contextmanager
+def printing() -> Iterator[None]:
+    """Whatever else prints to stdout does so in this block; a reader that goes away is somebody else's business.
+
+    Raises
+    ------
+    StorageError
+        What was printed goes to a file, and the file cannot take it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NOBODY_THERE or sys.stdout is None:
+            raise
+        let_go(sys.stdout)
+        raise _unprintable(error) from None
+
+
+def _unprintable(error: OSError) -> StorageError:
     return StorageError(
         f"What midasdl prints cannot be written: {error.strerror}.", "Print it to another place."
     )

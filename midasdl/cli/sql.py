@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from midasdl.cli.context import Subparsers, ledger_path
-from midasdl.cli.output import Output, columns_of
+from midasdl.cli.output import Output, columns_of, printing
 from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode, UsageError
 
@@ -63,7 +63,8 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     ):
         try:
             result = connection.exec_driver_sql(options.query)
-            PRINTERS[style](output, tuple(result.keys()), (tuple(row) for row in result))
+            with printing():
+                PRINTERS[style](output, tuple(result.keys()), (tuple(row) for row in result))
         except DBAPIError as error:
             if is_interrupted(error):
                 raise
@@ -85,7 +86,7 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     return ExitCode.DONE
 
 
-def print_table(output: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def print_table(_: Output, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns for people, numbers to the right; a block for each row where columns would not fit the terminal."""
     from midasdl.cli.table import table_lines
 

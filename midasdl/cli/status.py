@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from midasdl.cli.context import Subparsers, duration, ledger_path, number, plural, size
 from midasdl.cli.damage import damage_lines
-from midasdl.cli.output import Output
+from midasdl.cli.output import Output, printing
 from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode
 
@@ -112,7 +112,8 @@ def _print(facts: dict[str, Any], run: list[str], say: Callable[[str], None]) ->
     for dataset in sorted({row["dataset"] for row in facts["datasets"]}):
         files = {row["state"]: row["files"] for row in facts["datasets"] if row["dataset"] == dataset}
         table.add_row(dataset, *(number(files.get(state, 0)) for state in STATES))
-    Console(highlight=False, soft_wrap=True).print(table)
+    with printing():
+        Console(highlight=False, soft_wrap=True).print(table)
     trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts), *damage_lines(facts["damaged"])]
     for line in [*run, *_health_lines(facts["health"]), *trouble]:
         say(line)

@@ -344,3 +344,29 @@ def test_c3_files_that_stay_forbidden_fail_and_stop_nobody(
 
     assert "1 x forbidden: accept the dataset's licence" in told
     assert job.rows("SELECT state, error_class FROM task WHERE state <> 'done'") == [("failed", "forbidden")]
+
+
+def test_c3_a_licence_that_nobody_has_yet_stops_a_run_though_all_files_have_been_tried(
+    job_on: Callable[..., JobOnTrial], small_archive: Archive
+) -> None:
+    """C3: nothing has ever come: it is the account's licence, and every task is kept."""
+    job = job_on(small_archive, account=Account(licence_missing=True))
+    few = job.folder / "few.txt"
+    few.write_text("".join(f"{md5}  ./{path}\n" for md5, path in small_archive.lines[:2]))
+    job.command("init", str(few), "--dest", "data-root")
+    job.command("run", code=3)
+    assert set(states(job)) == {"pending"}
+
+
+def test_c3_a_licence_that_has_lapsed_stops_a_run_and_fails_no_file(
+    job_on: Callable[..., JobOnTrial], small_archive: Archive
+) -> None:
+    """C3: files came before, and most of those that are left have not been tried: each would cost a request."""
+    account = Account()
+    job = job_on(small_archive, account=account)
+    job.init()
+    job.command("run", "--limit", "20", code=1)
+    account.licence_missing = True
+    ended = job.command("run", "--workers", "2", code=3)
+    assert "a licence is missing" in ended.err
+    assert set(states(job)) == {"done", "pending"}

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from midasdl.channel import SEND_EVERY_S
 from midasdl.cli.display import DRAW_EVERY_S, Bar, Display, Mode, mode_for
 from midasdl.cli.output import SCHEMA_VERSION, Output
 from midasdl.cli.picture import ASCII, UNICODE, picture, server_words, symbols_for
 from midasdl.cli.plain import Lines, Records, line_of
 from midasdl.models import ErrorClass
+from midasdl.progress.audience import SHOWN_EVERY_S
 from midasdl.progress.events import DownloadFailed, Waiting
 from midasdl.progress.facts import facts_of
 from midasdl.progress.snapshot import Active, Confidence, Phase, Server, Snapshot, Tally
@@ -374,3 +376,8 @@ def test_p4_records_end_with_the_end(clock: FakeClock) -> None:
     for snapshot in (START, MIDDLE, END):
         records.show(snapshot)
     assert said == ["warming up", "ended"]
+
+
+def test_each_word_of_the_workers_is_seen_at_once() -> None:
+    """P2: where one of the two had to wait a moment longer than there is, every second picture would be left out."""
+    assert DRAW_EVERY_S < SHOWN_EVERY_S < SEND_EVERY_S
