@@ -71,8 +71,20 @@ class WorkerOrder:
 
 
 def work(order: WorkerOrder, pipe: Connection) -> None:
-    """The whole life of a worker process. Signals are the coordinator's business."""
+    """The whole life of a worker process. Signals are the coordinator's business.
+
+    Notes
+    -----
+    Concurrency: the first thread only waits. Another one gets its memory from pages of its own, where the first would
+    be given holes in pages that it shares with the process it was forked off, 2 MB of which would become its own.
+    """
     ignore_signals()
+    life = threading.Thread(target=_live, args=(order, pipe), name="work")
+    life.start()
+    life.join()
+
+
+def _live(order: WorkerOrder, pipe: Connection) -> None:
     clock = SystemClock()
     channel = Channel(pipe, order.settings.performance.batching.channel_buffer_size)
     standing = Standing(order.settings)

@@ -148,7 +148,7 @@ class Patience:
         )
 
 
-def create_sqlite_engine(
+def connector(
     path: Path,
     library: SqliteLibrary,
     patience: Patience,
@@ -156,8 +156,8 @@ def create_sqlite_engine(
     read_only: bool = False,
     foreign_keys: bool = True,
     durable: bool = True,
-) -> Engine:
-    """An engine whose transactions begin IMMEDIATE, or as plain readers with the `READ_ONLY` execution option.
+) -> Callable[[], Any]:
+    """What opens a connection of the database module, ready for use.
 
     Parameters
     ----------
@@ -169,39 +169,52 @@ def create_sqlite_engine(
         False only while tables are rebuilt: dropping the old one would take with it whatever points there.
     durable : bool
         False only for a file that nobody knows yet: a crash of the system may spoil it.
+    """
+
+    def connect() -> Any:
+        uri = f"{path.absolute().as_uri()}?mode={_opening(path, read_only=read_only)}"
+        dbapi = library.module.connect(
+            uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            dbapi.set_progress_handler(_let_signals_in, STEPS_BETWEEN_SIGNALS)
+            if read_only:
+                dbapi.set_authorizer(_no_other_files)
+            mode_is_safe = read_only or library.wal_is_safe
+            set_pragmas(dbapi, path, patience, foreign_keys=foreign_keys, wal_is_safe=mode_is_safe)
+            if not durable:
+                _hurry(dbapi)
+        except BaseException:
+            dbapi.close()
+            raise
+        return dbapi
+
+    return connect
+
+
+def create_sqlite_engine(
+    connect: Callable[[], Any], library: SqliteLibrary, patience: Patience, *, keep: bool = True
+) -> Engine:
+    """An engine whose transactions begin IMMEDIATE, or as plain readers with the `READ_ONLY` execution option.
+
+    Parameters
+    ----------
+    connect : callable
+        What a `connector` is.
+    keep : bool
+        Keep a connection for the next block.
 
     Notes
     -----
     Concurrency: one connection is kept; a second thread, or a block inside another, gets one of its own.
     """
-
-    def connect() -> Any:
-        uri = f"{path.absolute().as_uri()}?mode={_opening(path, read_only=read_only)}"
-        connection = library.module.connect(
-            uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False
-        )
-        connection.set_progress_handler(_let_signals_in, STEPS_BETWEEN_SIGNALS)
-        if read_only:
-            connection.set_authorizer(_no_other_files)
-        return connection
-
     engine = create_engine(
         "sqlite+pysqlite://",
         module=library.module,
         creator=connect,
         query_cache_size=200,
-        **({"poolclass": NullPool} if read_only else ONE_KEPT),
+        **(ONE_KEPT if keep else {"poolclass": NullPool}),
     )
-    mode_is_safe = read_only or library.wal_is_safe
-    event.listen(
-        engine,
-        "connect",
-        lambda dbapi, _: set_pragmas(
-            dbapi, path, patience, foreign_keys=foreign_keys, wal_is_safe=mode_is_safe
-        ),
-    )
-    if not durable:
-        event.listen(engine, "connect", lambda dbapi, _: _hurry(dbapi))
     event.listen(engine, "begin", lambda connection: _begin(connection, patience))
     event.listen(engine, "commit", lambda connection: _commit(connection, patience))
     return engine

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, CursorResult, Executable, PoolProxiedConnection, select
+from sqlalchemy import Connection, CursorResult, Engine, Executable, select
 from sqlalchemy.exc import DBAPIError
 
 from midasdl.clock import Clock, SystemClock
@@ -21,6 +21,7 @@ from midasdl.ledger.brief import Brief
 from midasdl.ledger.engine import (
     READ_ONLY,
     Patience,
+    connector,
     create_sqlite_engine,
     is_interrupted,
     translate,
@@ -67,7 +68,8 @@ class Ledger:
         self._opened_by = os.getpid()
         self._stands_at = made_at or path
         self._file = file_at(self._stands_at)
-        self._engine = create_sqlite_engine(
+        self._read_only = read_only
+        self._connect = connector(
             self._stands_at,
             self.library,
             patience,
@@ -76,9 +78,11 @@ class Ledger:
             durable=made_at is None,
         )
         self._translated = _Translated(self)
-        self._looking: PoolProxiedConnection | None = None
-        self._one_looks = threading.Lock()
-        self._reading = self._engine.execution_options(**{READ_ONLY: True})
+        self._bare: Any = None
+        self._spare: Any = None
+        self._one_has_it_bare = threading.Lock()
+        self._engine_made: Engine | None = None
+        self._one_makes_it = threading.Lock()
 
     @classmethod
     def open(
@@ -139,10 +143,13 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._looking is not None and os.getpid() == self._opened_by:
-            self._looking.close()
-            self._looking = None
-        self._engine.dispose(close=os.getpid() == self._opened_by)
+        if os.getpid() != self._opened_by:
+            return
+        for kept in filter(None, (self._bare, self._spare)):
+            kept.close()
+        self._bare = self._spare = None
+        if self._engine_made is not None:
+            self._engine_made.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -169,27 +176,27 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view of the ledger, which delays nobody."""
-        with self._translated, self._reading.begin() as connection:
+        with self._translated, self._engine.execution_options(**{READ_ONLY: True}).begin() as connection:
             yield connection
 
     @contextmanager
     def brief(self) -> Iterator[Brief]:
-        """The same as `write`, for a few statements without lists, at a fraction of what it costs.
+        """The same as `write`, for statements without lists, at a fraction of what it costs.
 
         Notes
         -----
         Concurrency: blocks of several threads follow each other, and `look` and `glance` wait for them; a block holds
         no other one.
         """
-        with self._translated, self._one_looks:
-            connection = self._own_connection()
-            self.patience.wait_for(partial(connection.execute, "BEGIN IMMEDIATE"))
+        with self._translated, self._one_has_it_bare:
+            bare = self._bare_connection()
+            self.patience.wait_for(partial(bare.execute, "BEGIN IMMEDIATE"))
             try:
                 self._require_same_file()
-                yield Brief(connection)
-                self.patience.wait_for(connection.commit)
+                yield Brief(bare)
+                self.patience.wait_for(bare.commit)
             except BaseException:
-                connection.rollback()
+                bare.rollback()
                 raise
 
     def glance(self, statement: Executable, values: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -200,8 +207,8 @@ class Ledger:
         """
         text = text_of(statement)
         row = text.row(values)
-        with self._translated, self._one_looks:
-            execute = self._own_connection().execute
+        with self._translated, self._one_has_it_bare:
+            execute = self._bare_connection().execute
             rows: list[tuple[Any, ...]] = self.patience.wait_for(lambda: execute(text.sql, row).fetchall())
             return rows
 
@@ -209,32 +216,6 @@ class Ledger:
         """The first column of the first row that a statement finds at this moment; None if it finds none."""
         rows = self.glance(statement, values)
         return rows[0][0] if rows else None
-
-    def _own_connection(self) -> Any:
-        if self._looking is None:
-            self._looking = self._engine.raw_connection()
-        return self._looking.dbapi_connection
-
-    def send(
-        self, connection: Connection, statement: Executable, values: dict[str, Any]
-    ) -> CursorResult[Any]:
-        """Execute a statement inside the caller's transaction, for less than half of what it costs otherwise."""
-        text = text_of(statement)
-        return connection.exec_driver_sql(text.sql, text.row(values))
-
-    def fetch(
-        self, connection: Connection, statement: Executable, values: dict[str, Any]
-    ) -> list[tuple[Any, ...]]:
-        """All rows of a statement inside the caller's transaction, bare as the database gives them."""
-        text = text_of(statement)
-        return list(_dbapi_of(connection).execute(text.sql, text.row(values)).fetchall())
-
-    def send_all(
-        self, connection: Connection, statement: Executable, values: Iterable[dict[str, Any]]
-    ) -> None:
-        """Execute a statement once for each of many values, inside the caller's transaction."""
-        text = text_of(statement)
-        _dbapi_of(connection).executemany(text.sql, map(text.row, values))
 
     def setting(self, name: str) -> str | None:
         """A fact recorded with the ledger, such as ``data_root``."""
@@ -265,6 +246,27 @@ class Ledger:
         log = self.path.with_name(f"{self.path.name}-wal")
         return log.stat().st_size if log.exists() else 0
 
+    def _bare_connection(self) -> Any:
+        """Made when it is first needed, and kept."""
+        if self._bare is None:
+            self._bare = self._connect()
+        return self._bare
+
+    @property
+    def _engine(self) -> Engine:
+        """Made when it is first needed, with the connection that there is; a healthy worker does without."""
+        with self._one_makes_it, self._one_has_it_bare:
+            if self._engine_made is None:
+                self._bare, self._spare = None, self._bare
+                self._engine_made = create_sqlite_engine(
+                    self._spare_or_new, self.library, self.patience, keep=not self._read_only
+                )
+            return self._engine_made
+
+    def _spare_or_new(self) -> Any:
+        spare, self._spare = self._spare, None
+        return spare or self._connect()
+
     def _require_same_file(self) -> None:
         if file_at(self._stands_at) != self._file:
             raise LedgerError(
@@ -290,15 +292,14 @@ class Ledger:
         """Look without the right to write: closing a database can be enough to change its file."""
         try:
             with cls(path, clock, patience, read_only=True) as ledger, ledger.read() as connection:
-                revision_of(connection, path)
+                revision_of(Brief.within(connection), path)
         except (NotALedgerError, LedgerTooNewError):
             raise
         except LedgerError:
             return  # of a crash, which only a writer can repair
 
     def _bring_up_to_date(self, read_only: bool) -> None:
-        with self.read() as connection:
-            revision = revision_of(connection, self.path)
+        revision = self._revision()
         if revision == HEAD_REVISION:
             return
         if read_only and revision is None:
@@ -307,12 +308,20 @@ class Ledger:
             raise LedgerError(
                 f"The ledger {self.path} has an older schema ({revision}).", "Upgrade it with: midasdl status"
             )
-        engine = create_sqlite_engine(self._stands_at, self.library, self.patience, foreign_keys=False)
+        connect = connector(self._stands_at, self.library, self.patience, foreign_keys=False)
+        engine = create_sqlite_engine(connect, self.library, self.patience)
         try:
             with self._translated, engine.begin() as connection:
                 bring_up_to_date(connection, self.path, self.library, self.clock.now_us())
         finally:
             engine.dispose()
+
+    def _revision(self) -> str | None:
+        if self._read_only:  # what is kept open may show the file as it was
+            with self.read() as connection:
+                return revision_of(Brief.within(connection), self.path)
+        with self._translated, self._one_has_it_bare:
+            return self.patience.wait_for(partial(revision_of, Brief(self._bare_connection()), self.path))
 
 
 class _Translated:
@@ -340,11 +349,6 @@ class _Translated:
         translated = translate(error, self._path)
         if translated is not None:
             raise translated from error
-
-
-def _dbapi_of(connection: Connection) -> Any:
-    """The connection of the database module below SQLAlchemy's."""
-    return connection.connection.dbapi_connection
 
 
 def inserted_id(result: CursorResult[Any]) -> int:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from midasdl.clock import iso_utc
 from midasdl.errors import LedgerError, LedgerTooNewError, NotALedgerError
+from midasdl.ledger.brief import Brief
 from midasdl.ledger.library import SqliteLibrary
 from midasdl.ledger.schema import APPLICATION_ID, HEAD_REVISION
 from midasdl.ledger.views import create_views, drop_views
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-def revision_of(connection: Connection, path: Path) -> str | None:
+def revision_of(brief: Brief, path: Path) -> str | None:
     """The schema revision of an open ledger; None for an empty database.
 
     Raises
@@ -29,15 +30,14 @@ def revision_of(connection: Connection, path: Path) -> str | None:
     LedgerTooNewError
         When the revision is one that this midasdl does not know.
     """
-    tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_schema WHERE type = 'table'").scalars())
-    if not tables:
+    if not brief.ask("SELECT 1 FROM sqlite_schema WHERE type = 'table' LIMIT 1"):
         return None
-    if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+    if brief.ask("PRAGMA application_id") != [(APPLICATION_ID,)]:
         raise NotALedgerError(
             f"{path} is an SQLite database of another program, not a ledger.",
             "Name another file with --ledger.",
         )
-    revision = str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+    revision = ", ".join(str(number) for (number,) in brief.ask("SELECT version_num FROM alembic_version"))
     if revision != HEAD_REVISION and revision not in known_revisions():
         raise LedgerTooNewError(
             f"The ledger {path} was written by a newer midasdl (schema {revision}; this one knows up to "
@@ -65,7 +65,7 @@ def bring_up_to_date(connection: Connection, path: Path, library: SqliteLibrary,
     Concurrency: of several processes the first does it, the others find it done. Crash safety: everything happens
     in the caller's transaction, or not at all; then the copy goes too.
     """
-    revision = revision_of(connection, path)
+    revision = revision_of(Brief.within(connection), path)
     if revision == HEAD_REVISION:
         return
     copy = None if revision is None else back_up(path, library, revision, now_us)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from midasdl.ledger import health_statements
-from midasdl.ledger.ledger import Ledger
+from midasdl.ledger.brief import Brief
 
 NO_ANSWER = 0
 """In place of a latency, where there was no answer to measure."""
@@ -32,12 +30,9 @@ class Responses:
     count: int
 
 
-def add_responses(
-    ledger: Ledger, connection: Connection, worker_id: int, responses: Sequence[Responses]
-) -> None:
+def add_responses(brief: Brief, worker_id: int, responses: Sequence[Responses]) -> None:
     """Add to the counts of a worker's run, inside the caller's transaction."""
-    ledger.send_all(
-        connection,
+    brief.send_all(
         health_statements.ADD_RESPONSES,
         [
             {

@@ -44,7 +44,7 @@ BEAT: Update = (
     update(worker)
     .where(
         worker.c.state.in_([state_word("alive"), state_word("dead")]),
-        worker.c.id.in_(bindparam("workers", expanding=True)),
+        worker.c.id == bindparam("worker"),
     )
     .values(
         state=state_word("alive"),
@@ -53,9 +53,11 @@ BEAT: Update = (
         ended_at=None,
     )
 )
-"""The coordinator vouches for its workers and itself, also where others took one for dead."""
+"""The coordinator vouches for one of its workers or itself, also where others took it for dead."""
 
-MAYBE_GONE = select(worker).where(
+MAYBE_GONE = select(
+    worker.c.id, worker.c.lease_until, worker.c.host, worker.c.pid, worker.c.process_started
+).where(
     or_(
         ALIVE,
         worker.c.id.in_(select(task.c.worker_id).where(IN_PROGRESS)),

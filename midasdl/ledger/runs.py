@@ -98,8 +98,8 @@ class RunRegistry:
             "now": now,
             "new_lease_until": now + int(LEASE_S * 1_000_000),
         }
-        with self._ledger.write() as connection:
-            [(worker_id,)] = self._ledger.fetch(connection, run_statements.REGISTER, process)
+        with self._ledger.brief() as brief:
+            [(worker_id,)] = brief.fetch(run_statements.REGISTER, process)
             return int(worker_id)
 
     def beat(self, workers: Sequence[int]) -> int:
@@ -112,11 +112,9 @@ class RunRegistry:
             lease, is alive again; its old claims are lost. One that has stopped stays so.
         """
         now = self._ledger.clock.now_us()
-        with self._ledger.write() as connection:
-            return connection.execute(
-                run_statements.BEAT,
-                {"workers": list(workers), "now": now, "new_lease_until": now + int(LEASE_S * 1_000_000)},
-            ).rowcount
+        until = {"now": now, "new_lease_until": now + int(LEASE_S * 1_000_000)}
+        with self._ledger.brief() as brief:
+            return brief.send_all(run_statements.BEAT, [{"worker": worker, **until} for worker in workers])
 
     def retire(self, workers: Sequence[int], *, dead: bool) -> Recovered:
         """Take everything back from workers of which the caller knows that they have ended.
@@ -161,14 +159,13 @@ class RunRegistry:
         -----
         Concurrency: any number of runs may recover at the same time; each claim comes back once.
         """
-        with self._ledger.read() as connection:
-            suspects = connection.execute(run_statements.MAYBE_GONE).all()
+        suspects = self._ledger.glance(run_statements.MAYBE_GONE, {})
         now = self._ledger.clock.now_us()
         gone = [
-            row.id
-            for row in suspects
-            if row.id not in mine
-            if row.lease_until < now or ProcessIdentity(row.host, row.pid, row.process_started).is_gone()
+            worker_id
+            for worker_id, lease_until, *process in suspects
+            if worker_id not in mine
+            if lease_until < now or ProcessIdentity(*process).is_gone()
         ]
         return self.retire(gone, dead=True)
 

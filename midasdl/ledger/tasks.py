@@ -7,12 +7,14 @@ changes no row the claim has been lost, and the worker drops the task (invariant
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
 
 from midasdl.ledger import health_statements, statements, verify_statements
+from midasdl.ledger.brief import Brief
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released, Settled
 from midasdl.ledger.responses import Responses, add_responses
@@ -83,22 +85,21 @@ class TaskQueue:
         Concurrency: safe from any number of processes. Crash safety: a worker that dies before the commit has
         settled nothing; its claims are taken back and the next check finds the published files.
         """
+        with self._ledger.brief() as brief:
+            now = self._ledger.clock.now_us()
+            held = _held_by(brief, worker_id)
+            claims = [outcome.claim for outcome in outcomes]
+            if held.issuperset([(claim.task_id, claim.claim_no) for claim in claims]):
+                self._record(brief, worker_id, outcomes, held, now)
+                add_responses(brief, worker_id, responses)
+                return self._next(brief, worker_id, want, share_among, now)
         with self._ledger.write() as connection:
             now = self._ledger.clock.now_us()
-            add_responses(self._ledger, connection, worker_id, responses)
-            lost = self._record(connection, worker_id, outcomes, now)
-            if lost:
-                self._reopen_overwritten(connection, outcomes, lost)
-            if want <= 0:
-                return Settled(lost=lost)
-            claims = self._claim(connection, worker_id, want, share_among, now)
-            if not claims and self._forget_impossible_waits(connection, now):
-                claims = self._claim(connection, worker_id, want, share_among, now)
-            if claims:
-                return Settled(claims=claims, lost=lost)
-            [(next_retry_at_us,)] = self._ledger.fetch(connection, statements.NEXT_RETRY_AT, {})
-            [(others_busy,)] = self._ledger.fetch(connection, statements.ANY_IN_PROGRESS, {})
-            return Settled(lost=lost, next_retry_at_us=next_retry_at_us, others_busy=bool(others_busy))
+            brief = Brief.within(connection)
+            lost = self._record(brief, worker_id, outcomes, _held_by(brief, worker_id), now)
+            self._reopen_overwritten(connection, outcomes, lost)
+            add_responses(brief, worker_id, responses)
+            return replace(self._next(brief, worker_id, want, share_among, now), lost=lost)
 
     def holds(self, worker_id: int, claim: Claim) -> bool:
         """Whether a claim is still the worker's."""
@@ -138,7 +139,7 @@ class TaskQueue:
             connection.execute(verify_statements.RECORD_PUT_BACK, these)
             connection.execute(verify_statements.PUT_BACK, these)
             rows = connection.execute(verify_statements.CLAIM_THESE, {**these, "worker": worker_id}).all()
-            return self._as_claims(connection, worker_id, [tuple(row) for row in rows], now)
+            return self._as_claims(Brief.within(connection), worker_id, [tuple(row) for row in rows], now)
 
     def take_back(self, connection: Connection, workers: Sequence[int], reason: str) -> int:
         """Make the claims of workers that are gone pending again, inside the caller's transaction.
@@ -185,19 +186,32 @@ class TaskQueue:
             connection.execute(health_statements.TRIM_STEPS, {"keep": keep})
             connection.execute(health_statements.TRIM_RESPONSES, {"runs": RUNS_WITH_RESPONSES})
 
+    def _next(self, brief: Brief, worker_id: int, want: int, share_among: int, now: int) -> Settled:
+        """The worker's next claims, or why there are none."""
+        if want <= 0:
+            return Settled()
+        claims = self._claim(brief, worker_id, want, share_among, now)
+        if not claims and self._forget_impossible_waits(brief, now):
+            claims = self._claim(brief, worker_id, want, share_among, now)
+        if claims:
+            return Settled(claims=claims)
+        [(next_retry_at_us,)] = brief.fetch(statements.NEXT_RETRY_AT, {})
+        [(others_busy,)] = brief.fetch(statements.ANY_IN_PROGRESS, {})
+        return Settled(next_retry_at_us=next_retry_at_us, others_busy=bool(others_busy))
+
     def _claim(
-        self, connection: Connection, worker_id: int, want: int, share_among: int, now: int
+        self, brief: Brief, worker_id: int, want: int, share_among: int, now: int
     ) -> tuple[Claim, ...]:
         if want > 1:
             some = {"now": now, "how_many": want * share_among * SHARES_LEFT}
-            [(claimable,)] = self._ledger.fetch(connection, statements.COUNT_CLAIMABLE, some)
+            [(claimable,)] = brief.fetch(statements.COUNT_CLAIMABLE, some)
             want = fair_share(claimable, want, share_among)
         some = {"now": now, "how_many": want, "worker": worker_id}
-        rows = self._ledger.fetch(connection, statements.CLAIM, some)
-        return self._as_claims(connection, worker_id, rows, now) if rows else ()
+        rows = brief.fetch(statements.CLAIM, some)
+        return self._as_claims(brief, worker_id, rows, now) if rows else ()
 
     def _as_claims(
-        self, connection: Connection, worker_id: int, rows: Sequence[tuple[Any, ...]], now: int
+        self, brief: Brief, worker_id: int, rows: Sequence[tuple[Any, ...]], now: int
     ) -> tuple[Claim, ...]:
         """Claims with their paths, kept in the history where they are not a task's first.
 
@@ -207,7 +221,7 @@ class TaskQueue:
             What `CLAIMED` names.
         """
         paths: dict[int, list[str]] = {row[0]: [] for row in rows}
-        held = self._ledger.fetch(connection, statements.DESTINATIONS_OF_HOLDER, {"worker": worker_id})
+        held = brief.fetch(statements.DESTINATIONS_OF_HOLDER, {"worker": worker_id})
         for task_id, path in held:
             if task_id in paths:  # the worker may hold others already
                 paths[task_id].append(path)
@@ -220,14 +234,14 @@ class TaskQueue:
         for claim in claims:
             if claim.claim_no > 1 or self._keep_all_history:
                 self._keep(
-                    connection, worker_id, claim, (TaskState.PENDING, TaskState.IN_PROGRESS, "claimed"), now
+                    brief, worker_id, claim, (TaskState.PENDING, TaskState.IN_PROGRESS, "claimed"), now
                 )
         return claims
 
-    def _forget_impossible_waits(self, connection: Connection, now: int) -> bool:
+    def _forget_impossible_waits(self, brief: Brief, now: int) -> bool:
         """Whether any retry was waiting for an instant of a clock that has been set back; it is due now."""
         parameters = {"latest": now + self._longest_wait_us, "now": now}
-        return self._ledger.send(connection, statements.FORGET_IMPOSSIBLE_WAITS, parameters).rowcount > 0
+        return brief.send(statements.FORGET_IMPOSSIBLE_WAITS, parameters) > 0
 
     def _reopen_overwritten(
         self, connection: Connection, outcomes: Sequence[Outcome], lost: frozenset[int]
@@ -240,7 +254,12 @@ class TaskQueue:
                 self.reopen(connection, owners, "written by a late worker")
 
     def _record(
-        self, connection: Connection, worker_id: int, outcomes: Sequence[Outcome], now: int
+        self,
+        brief: Brief,
+        worker_id: int,
+        outcomes: Sequence[Outcome],
+        held: Container[tuple[int, int]],
+        now: int,
     ) -> frozenset[int]:
         """Record what became of claims; the tasks whose claim was lost.
 
@@ -249,41 +268,39 @@ class TaskQueue:
         """
         lost: set[int] = set()
         together: list[dict[str, Any]] = []
-        held = set(self._ledger.fetch(connection, statements.HELD_BY, {"worker": worker_id}))
         for outcome in outcomes:
             key = (outcome.claim.task_id, outcome.claim.claim_no)
-            if key in held and isinstance(outcome, Finished) and self._goes_straight(outcome):
-                held.remove(key)
+            if isinstance(outcome, Finished) and key in held and self._goes_straight(outcome):
                 together.append(_finish(worker_id, outcome, now))
-            elif not self._record_one(connection, worker_id, outcome, now):
+            elif not self._record_one(brief, worker_id, outcome, now):
                 lost.add(outcome.claim.task_id)
         if together:
-            self._ledger.send_all(connection, statements.FINISH, together)
+            brief.send_all(statements.FINISH, together)
         return frozenset(lost)
 
     def _goes_straight(self, outcome: Outcome) -> bool:
         """Whether nothing of a task but its row has to tell how it came to be done."""
         return isinstance(outcome, Finished) and outcome.claim.claim_no == 1 and not self._keep_all_history
 
-    def _record_one(self, connection: Connection, worker_id: int, outcome: Outcome, now: int) -> bool:
+    def _record_one(self, brief: Brief, worker_id: int, outcome: Outcome, now: int) -> bool:
         statement, _, to_state, reason = _as_statement(outcome)
-        if connection.execute(statement, _parameters(worker_id, outcome, now)).rowcount == 0:
+        if brief.send(statement, _parameters(worker_id, outcome, now)) == 0:
             return False
         if not self._goes_straight(outcome):
-            connection.execute(statements.RECORD_FIRST_CLAIM, {"task": outcome.claim.task_id})
-            self._keep(connection, worker_id, outcome.claim, (TaskState.IN_PROGRESS, to_state, reason), now)
+            brief.send(statements.RECORD_FIRST_CLAIM, {"task": outcome.claim.task_id})
+            self._keep(brief, worker_id, outcome.claim, (TaskState.IN_PROGRESS, to_state, reason), now)
         return True
 
     def _keep(
         self,
-        connection: Connection,
+        brief: Brief,
         worker_id: int,
         claim: Claim,
         move: tuple[TaskState, TaskState, str],
         now: int,
     ) -> None:
         from_state, to_state, reason = move
-        connection.execute(
+        brief.send(
             statements.RECORD_TRANSITION,
             {
                 "task": claim.task_id,
@@ -294,6 +311,11 @@ class TaskQueue:
                 "new_reason": reason,
             },
         )
+
+
+def _held_by(brief: Brief, worker_id: int) -> frozenset[tuple[Any, ...]]:
+    """Tasks and numbers of the claims that are still a worker's."""
+    return frozenset(brief.fetch(statements.HELD_BY, {"worker": worker_id}))
 
 
 def ends_among(outcomes: Iterable[Outcome], lost: Container[int] = ()) -> int:

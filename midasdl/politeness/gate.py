@@ -122,8 +122,8 @@ class Gate:
         """Write down which requests passed: for who makes a few requests and settles no tasks."""
         counted = self.tally.counted()
         if counted:
-            with self._ledger.write() as connection:
-                add_responses(self._ledger, connection, self._worker_id, counted)
+            with self._ledger.brief() as brief:
+                add_responses(brief, self._worker_id, counted)
             self.tally.forget(counted)
 
     def is_down(self, host: str) -> bool:

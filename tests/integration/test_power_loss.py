@@ -7,7 +7,8 @@ flushed, of a folder the names that it had then. A rename, though, may reach the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +89,15 @@ def test_i1_i2_files_that_a_dead_process_had_published_are_made_durable_before_t
 
 def watch_transactions(ledger: Ledger, look: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Call `look` after each transaction that writes."""
-    write = ledger.write
 
-    class Watched:
-        def __enter__(self) -> Any:
-            self.block = write()
-            return self.block.__enter__()
-
-        def __exit__(self, *error: Any) -> Any:
-            swallowed = self.block.__exit__(*error)
+    def watched(opened: Callable[[], AbstractContextManager[Any]]) -> Callable[[], Any]:
+        @contextmanager
+        def block() -> Iterator[Any]:
+            with opened() as transaction:
+                yield transaction
             look()
-            return swallowed
 
-    monkeypatch.setattr(ledger, "write", Watched)
+        return block
+
+    for way in ("write", "brief"):
+        monkeypatch.setattr(ledger, way, watched(getattr(ledger, way)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -49,12 +50,17 @@ def busy(ledger: Ledger, load: Callable[..., Any]) -> Ledger:
 def sent(busy: Ledger) -> Iterator[list[str]]:
     """Every statement of a worker's life as SQLite was given it, by whichever way, with its values in it."""
     seen: list[str] = []
-    kept = busy._engine.raw_connection()
-    connection = kept.dbapi_connection
-    kept.close()  # the one that the ledger keeps and uses again
-    connection.set_trace_callback(seen.append)
+    for connection in kept_by(busy):
+        connection.set_trace_callback(seen.append)
     yield seen
-    connection.set_trace_callback(None)
+    for connection in kept_by(busy):
+        connection.set_trace_callback(None)
+
+
+def kept_by(ledger: Ledger) -> tuple[Any, Any]:
+    """The connections that a ledger keeps and uses again: that of its engine, and the bare one."""
+    with closing(ledger._engine.raw_connection()) as of_the_engine:
+        return of_the_engine.dbapi_connection, ledger._bare_connection()
 
 
 def plan(ledger: Ledger, sql: str, parameters: Any = ()) -> str:
@@ -162,11 +168,11 @@ def steps_of(ledger: Ledger, work: Callable[[], Any]) -> int:
         hundreds += 1
         return 0
 
-    with ledger._engine.connect() as connection:
-        dbapi: Any = connection.connection.dbapi_connection
-    dbapi.set_progress_handler(count, 100)
+    for connection in kept_by(ledger):
+        connection.set_progress_handler(count, 100)
     work()
-    dbapi.set_progress_handler(None, 100)
+    for connection in kept_by(ledger):
+        connection.set_progress_handler(None, 100)
     return hundreds
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from midasdl.identity import ProcessIdentity
 from midasdl.ledger import gate_statements
+from midasdl.ledger.brief import Brief
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released
 from midasdl.ledger.overview import Overview
@@ -285,8 +286,8 @@ def test_percentiles_are_those_of_the_latencies_rounded_up(
         tally.count(HOST, "timeout", None)
     with ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM response")
-        add_responses(ledger, connection, 1, tally.counted()[::2])
-        add_responses(ledger, connection, 1, tally.counted()[1::2])
+        add_responses(Brief.within(connection), 1, tally.counted()[::2])
+        add_responses(Brief.within(connection), 1, tally.counted()[1::2])
     [health] = rows(ledger, "SELECT * FROM health")
     assert health["requests"] == len(latencies_us) + silent
     for share in (50, 95, 99):
