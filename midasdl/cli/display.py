@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self, TextIO, cast
+from typing import TYPE_CHECKING, Protocol, Self
 
-from rich.console import Console
-
-from midasdl.cli.output import Output, let_go, to_stderr, write_through
-from midasdl.cli.picture import picture, symbols_for
+from midasdl.cli.output import Output, to_stderr
 from midasdl.cli.plain import Lines, Records
-from midasdl.cli.region import Region
 from midasdl.clock import Clock
 from midasdl.progress.events import DownloadFailed, Event, PaceChanged, Waiting
-from midasdl.progress.snapshot import Phase, Snapshot
+from midasdl.progress.snapshot import Snapshot
 
-DRAW_EVERY_S = 0.25
-"""More often, nobody could read it."""
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from midasdl.cli.bar import Bar
 
 SAME_NOTE_S = 60.0
 """Several workers meet the same trouble: it is told once."""
@@ -71,51 +70,6 @@ class AtOnce:
         item()
 
 
-class Bar:
-    """The picture of a run at the bottom of a terminal.
-
-    Parameters
-    ----------
-    console : Console
-        Of the terminal.
-    """
-
-    def __init__(self, console: Console, clock: Clock) -> None:
-        self._console = console
-        self._clock = clock
-        self._symbols = symbols_for(console.encoding)
-        self._region = Region(console, self._write)
-        self._drawn: Snapshot | None = None
-        self._due_s = clock.monotonic()
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Draw how things stand, if it is time; the end always."""
-        now_s = self._clock.monotonic()
-        if now_s >= self._due_s or snapshot.phase is Phase.ENDED:
-            self._due_s = now_s + DRAW_EVERY_S
-            self._drawn = snapshot
-            self._region.draw(picture(snapshot, self._console.width, self._symbols))
-
-    def note(self, text: str) -> None:
-        """Print something that stays, above the picture."""
-        lines = [] if self._drawn is None else picture(self._drawn, self._console.width, self._symbols)
-        self._region.above(text, lines)
-
-    def leave(self) -> None:
-        """The picture stays as it is; what comes next comes below."""
-        self._region.leave()
-
-    def _write(self, text: str) -> None:
-        """A terminal that is gone takes nothing, and the run goes on; what it has no characters for becomes ``?``."""
-        encoding = self._console.encoding
-        try:
-            write_through(
-                text.encode(encoding, "replace").decode(encoding), cast("TextIO", self._console.file)
-            )
-        except OSError:
-            let_go(sys.stderr)
-
-
 class Display:
     """Follows a run and shows it; what it cannot show does not matter to the run. A context.
 
@@ -144,12 +98,12 @@ class Display:
         self._noted: dict[str, float] = {}
         self._newest: Snapshot | None = None
         self._newest_waits = False
-        console = console or Console(stderr=True, force_terminal=True if mode is Mode.BAR else None)
+        console = console or _console(mode)
         self._bar: Bar | None = None
         self._shower: Shower | None = None
         match mode_for(mode, output, console):
-            case Mode.BAR:
-                self._shower = self._bar = Bar(console, clock)
+            case Mode.BAR if console is not None:
+                self._shower = self._bar = _bar(console, clock)
             case Mode.LOG:
                 self._shower = Lines(to_stderr, clock)
             case Mode.JSON:
@@ -201,10 +155,33 @@ class Display:
             self._output.note(text)
 
 
-def mode_for(mode: Mode, output: Output, console: Console) -> Mode:
-    """What `Mode.AUTO` means here."""
+def mode_for(mode: Mode, output: Output, console: Console | None) -> Mode:
+    """What `Mode.AUTO` means here; no console is no terminal."""
     if mode is not Mode.AUTO:
         return mode
     if not output.shows_progress:
         return Mode.NONE
-    return Mode.BAR if console.is_terminal and not console.is_dumb_terminal else Mode.LOG
+    is_able = console is not None and console.is_terminal and not console.is_dumb_terminal
+    return Mode.BAR if is_able else Mode.LOG
+
+
+def _console(mode: Mode) -> Console | None:
+    """A console where one may be needed: most of midasdl's runs have no terminal, and importing rich takes its time."""
+    is_wanted = mode is Mode.BAR or (mode is Mode.AUTO and _may_be_terminal())
+    if not is_wanted:
+        return None
+    from rich.console import Console
+
+    return Console(stderr=True, force_terminal=True if mode is Mode.BAR else None)
+
+
+def _may_be_terminal() -> bool:
+    """Whether rich could take stderr for a terminal, as these variables make it do where there is none."""
+    is_forced = any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
+    return is_forced or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _bar(console: Console, clock: Clock) -> Bar:
+    from midasdl.cli.bar import Bar
+
+    return Bar(console, clock)

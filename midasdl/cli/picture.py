@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from midasdl.cli.context import number, plural, size
+from midasdl.cli.context import number, size
+from midasdl.cli.progress_words import eta_words, percent, server_words, span
 from midasdl.manifest.line import parse_path
 from midasdl.progress.snapshot import Phase, Server, Snapshot
 
@@ -90,54 +90,6 @@ def bar(snapshot: Snapshot, width: int, symbols: Symbols) -> Text:
         (symbols.left * (cells - done - failed), QUIET_STYLE),
         percent(files.share_done).rjust(PERCENT_CELLS),
     )
-
-
-def percent(share: float) -> str:
-    """``12.3 %``; ``100.0 %`` is all, and nothing less."""
-    return f"{math.floor(share * 1000) / 10:.1f} %"
-
-
-def span(seconds: float) -> str:
-    """``12 s``, ``4 min 05 s``, ``2 h 07 min`` or ``3 d 04 h``: never two digits more than anybody needs."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours:02d} h"
-
-
-def eta_words(snapshot: Snapshot) -> str:
-    """When it will end, and how far to trust that."""
-    if snapshot.tasks.left <= 0:
-        return "nothing left"
-    if snapshot.phase is Phase.ENDED:
-        return f"{plural(snapshot.files.left, 'file')} left"
-    if snapshot.eta_s is None:
-        return "ETA: calculating"
-    return f"ETA {span(snapshot.eta_s)} ({snapshot.eta_confidence} confidence)"
-
-
-def server_words(server: Server) -> str | None:
-    """What keeps anybody from asking a server at the full rate; None where nothing does."""
-    if server.paused_until_s is not None:
-        return f"paused until {time_of_day(server.paused_until_s)}: {server.pause_reason}"
-    if server.breaker == "open" and server.tries_again_at_s is not None:
-        return f"{server.host} is not available; tried again at {time_of_day(server.tries_again_at_s)}"
-    if server.breaker == "half-open":
-        return f"{server.host} was not available; one request is trying"
-    if server.throttle_share < 1:
-        return f"asked at {server.throttle_share:.0%} of the usual rate: {server.throttle_reason}"
-    return None
-
-
-def time_of_day(moment_s: float) -> str:
-    """An instant as the clock on the wall shows it."""
-    return f"{datetime.fromtimestamp(moment_s).astimezone():%H:%M:%S}"
 
 
 def fitting(parts: Sequence[tuple[str, str]], width: int, symbols: Symbols) -> Text:

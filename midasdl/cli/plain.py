@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from midasdl.cli.context import number, size
-from midasdl.cli.picture import eta_words, percent, server_words
+from midasdl.cli.progress_words import eta_words, percent, server_words
 from midasdl.clock import Clock
 from midasdl.progress.facts import Facts, facts_of
 from midasdl.progress.snapshot import Phase, Snapshot

@@ -83,7 +83,7 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
 
 def _pace_line(snapshot: Snapshot) -> list[str]:
     """How fast a run goes that is on, and when it will end."""
-    from midasdl.cli.picture import eta_words, span
+    from midasdl.cli.progress_words import eta_words, span
     from midasdl.progress.snapshot import Phase
 
     if snapshot.phase in {Phase.NOT_STARTED, Phase.ENDED}:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from midasdl.cli.context import number
 from midasdl.cli.display import Display, Mode
 from midasdl.cli.output import Output
-from midasdl.cli.picture import percent
+from midasdl.cli.progress_words import percent
 from midasdl.errors import ExitCode
 from midasdl.ledger.watching import LedgerWatch
 from midasdl.progress.snapshot import Phase, Snapshot

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from midasdl.channel import SEND_EVERY_S
-from midasdl.cli.display import DRAW_EVERY_S, Bar, Display, Mode, mode_for
+from midasdl.cli.bar import DRAW_EVERY_S, Bar
+from midasdl.cli.display import Display, Mode, mode_for
 from midasdl.cli.output import SCHEMA_VERSION, Output
-from midasdl.cli.picture import ASCII, UNICODE, picture, server_words, symbols_for
+from midasdl.cli.picture import ASCII, UNICODE, picture, symbols_for
 from midasdl.cli.plain import Lines, Records, line_of
+from midasdl.cli.progress_words import server_words
 from midasdl.models import ErrorClass
 from midasdl.progress.audience import SHOWN_EVERY_S
 from midasdl.progress.events import DownloadFailed, Waiting
@@ -332,6 +335,20 @@ PIPE = Console(file=io.StringIO(), force_terminal=False)
 def test_p4_what_auto_means(mode: Mode, output: Output, console: Console, means: Mode) -> None:
     """A bar on a terminal, lines elsewhere, nothing where none is wanted; what is named is done."""
     assert mode_for(mode, output, console) is means
+
+
+@pytest.mark.parametrize(("variable", "value"), [("FORCE_COLOR", "1"), ("TTY_COMPATIBLE", "1")])
+def test_p4_who_says_that_there_is_a_terminal_gets_the_bar(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some build servers show colours and are no terminals; rich, which knows them, is asked only where it may be."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert Display(Output(), Mode.AUTO, FakeClock())._bar is None
+    monkeypatch.setenv(variable, value)
+    assert Display(Output(), Mode.AUTO, FakeClock())._bar is not None
 
 
 def test_p4_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
