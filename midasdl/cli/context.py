@@ -30,9 +30,7 @@ def environment() -> dict[str, str]:
     ConfigurationError
         When `.env` is there and cannot be read.
     """
-    from midasdl.ceda.dotenv_file import read
-
-    return {**(read(DOTENV) if DOTENV.exists() else {}), **os.environ}
+    return {**_from_dotenv(), **os.environ}
 
 
 def settings_from(options: argparse.Namespace, *, recorded: Mapping[str, Any] | None = None) -> Any:
@@ -52,7 +50,6 @@ def resolved_from(options: argparse.Namespace, *, recorded: Mapping[str, Any] | 
     ------
     ConfigurationError
     """
-    from midasdl.ceda.dotenv_file import read
     from midasdl.config.layers import from_environment, from_file
     from midasdl.config.recording import from_record
     from midasdl.config.resolution import Layer, put_together
@@ -62,12 +59,21 @@ def resolved_from(options: argparse.Namespace, *, recorded: Mapping[str, Any] | 
         [
             Layer("command line", _from_options(options)),
             Layer("environment", from_environment(os.environ)),
-            Layer(str(DOTENV), from_environment(read(DOTENV) if DOTENV.exists() else {})),
+            Layer(str(DOTENV), from_environment(_from_dotenv())),
             *(Layer(str(path), from_file(path)) for path in configuration_files(options)),
             Layer(RECORDED, given),
         ],
         Layer(RECORDED, rest),
     )
+
+
+def _from_dotenv() -> dict[str, str]:
+    """The values in `.env`; what reads it is imported only where there is one."""
+    if not DOTENV.exists():
+        return {}
+    from midasdl.ceda.dotenv_file import read
+
+    return read(DOTENV)
 
 
 def configuration_files(options: argparse.Namespace) -> list[Path]:

@@ -325,12 +325,12 @@ def test_i8_the_end_of_a_run_is_told_also_where_it_never_began(job: JobOnTrial) 
 def test_nobody_pays_for_watchers_that_nobody_has(job: JobOnTrial) -> None:
     """U1: a plain run leaves no log and no status file, opens no port, and loads none of what they need.
 
-    Nor what draws the picture, where there is no terminal.
+    Nor what draws the picture, where there is no terminal, nor what reads a file that is not there.
     """
     job.init()
     script = (
         "import sys, midasdl.cli.main as m; code = m.main(['run']); "
-        "print('LOADED', *sorted({'prometheus_client', 'statsd', 'http.server', 'rich'} & set(sys.modules)), "
+        "print('LOADED', *sorted({'prometheus_client', 'statsd', 'http.server', 'rich', 'dotenv'} & set(sys.modules)), "
         "file=sys.stderr); "
         "sys.exit(code)"
     )
