@@ -129,10 +129,11 @@ def _examine_ledger(path: Path, output: Output) -> Iterator[Finding]:
 
 def _examine_contents(ledger: Ledger) -> Iterator[Finding]:
     from midasdl.errors import NotALedgerError
-    from midasdl.ledger.engine import LONGEST_LOG_BYTES, way_back
+    from midasdl.ledger.engine import LONGEST_LOG_BYTES
     from midasdl.ledger.ledger import data_root_of
     from midasdl.ledger.library import may_be_written
     from midasdl.ledger.overview import Overview
+    from midasdl.ledger.sqlite_errors import way_back
     from midasdl.ledger.totals import Totals
 
     damage = ledger.damage()

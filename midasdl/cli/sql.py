@@ -52,8 +52,8 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     from sqlalchemy.exc import DBAPIError, ResourceClosedError
 
     from midasdl.errors import NotALedgerError
-    from midasdl.ledger.engine import is_interrupted, translate, way_back
     from midasdl.ledger.ledger import Ledger
+    from midasdl.ledger.sqlite_errors import is_interrupted, translate, way_back
     from midasdl.ledger.views import spoilt_views
 
     style = options.format or ("records" if output.json_lines else "table")

@@ -23,14 +23,12 @@ from midasdl.ledger.engine import (
     Patience,
     connector,
     create_sqlite_engine,
-    is_interrupted,
-    translate,
-    way_back,
 )
 from midasdl.ledger.ledger_file import file_at, file_error, has_content, missing_ledger, require_ledger_file
 from midasdl.ledger.library import SqliteLibrary, best_library, file_system_of, journal_for
 from midasdl.ledger.migrate import bring_up_to_date, revision_of
 from midasdl.ledger.schema import HEAD_REVISION, setting
+from midasdl.ledger.sqlite_errors import is_interrupted, translate, way_back
 from midasdl.ledger.texts import text_of
 
 DATA_ROOT = "data_root"
