@@ -72,7 +72,7 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     for finding in examine(options, output):
         findings.append(finding)
         output.record("finding", asdict(finding))
-        output.say(f"{finding.verdict:8} {finding.what:12} {finding.text}")
+        output.say(finding.text, lead=f"{finding.verdict:8} {finding.what:12} ")
     return ExitCode.SOME_FAILED if any(finding.verdict == PROBLEM for finding in findings) else ExitCode.DONE
 
 

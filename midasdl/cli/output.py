@@ -33,13 +33,15 @@ NAMES_THE_LEDGER = re.compile(r"\bmidasdl (?=(?:init|run|resume|retry|status|ver
 """Suggestions of commands that work on a ledger."""
 
 
-def put(text: str, stream: TextIO | None, indent: str = "", *, is_prose: bool = True) -> bool:
+def put(text: str, stream: TextIO | None, indent: str = "", *, lead: str = "", is_prose: bool = True) -> bool:
     """Print a line; where the reader or the terminal is gone it is left out, and the work goes on.
 
     Parameters
     ----------
     indent : str
         Put before each line once it has been made to fit.
+    lead : str
+        Stands at the beginning of the first line; those that a terminal breaks off stand below the text beside it.
     is_prose : bool
         Made to fit a terminal; what programs read stays as it is there too.
 
@@ -56,8 +58,9 @@ def put(text: str, stream: TextIO | None, indent: str = "", *, is_prose: bool = 
     if stream is None:
         return False
     try:
+        indent = indent or " " * len(lead)
         fitting = _to_fit(text, stream, len(indent)) if is_prose else text
-        write_through(textwrap.indent(fitting, indent) + "\n", stream)
+        write_through(lead + textwrap.indent(fitting, indent)[len(lead) :] + "\n", stream)
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:
@@ -190,10 +193,10 @@ class Output:
         """Whether a person watches."""
         return not self.quiet and not self.json_lines
 
-    def say(self, text: str, indent: str = "") -> None:
-        """A result in words; left out where records are wanted. `indent` is put before each line of it."""
+    def say(self, text: str, indent: str = "", *, lead: str = "") -> None:
+        """A result in words; left out where records are wanted. `indent` and `lead` are those of `put`."""
         if not self.json_lines:
-            self._result(self._with_ledger(text), indent)
+            self._result(self._with_ledger(text), indent, lead=lead)
 
     def note(self, text: str) -> None:
         """Something by the way, on stderr; left out when quiet."""
@@ -221,9 +224,9 @@ class Output:
             record = json.dumps({"schema": SCHEMA_VERSION, "kind": kind, **facts}, default=str)
             self._result(record, is_prose=False)
 
-    def _result(self, line: str, indent: str = "", *, is_prose: bool = True) -> None:
+    def _result(self, line: str, indent: str = "", *, lead: str = "", is_prose: bool = True) -> None:
         if not self._is_silent:
-            self.is_read = put(line, sys.stdout, indent, is_prose=is_prose) and self.is_read
+            self.is_read = put(line, sys.stdout, indent, lead=lead, is_prose=is_prose) and self.is_read
 
     def error(self, error: MidasdlError) -> None:
         """What happened, why, and what helps, on stderr."""

@@ -11,8 +11,8 @@ WIDEST = 120
 
 NARROWEST = 40
 
-COMMAND = re.compile(r"(?<=: )midasdl [^,;()]*$|'midasdl [^']*'")
-"""A command behind a colon at the end of a line, or in quotes."""
+COMMAND = re.compile(r"(?<=: )midasdl [^,;()]*?(?=\. [A-Z]|$)|'midasdl [^']*'")
+"""A command behind a colon at the end of a line or of a sentence, or in quotes."""
 
 GLUE = "\N{NO-BREAK SPACE}"
 

@@ -264,6 +264,16 @@ def test_on_a_terminal_words_are_wrapped_and_records_are_not(job: JobOnTrial) ->
     assert [record["kind"] for record in records] == ["status"]
 
 
+def test_what_doctor_found_stands_in_a_column_of_its_own(job: JobOnTrial) -> None:
+    """U1: on a terminal that breaks its lines too."""
+    lines = converse(job.command, ["doctor"], []).out.splitlines()
+    broken_off = [line for line in lines if line.startswith(" " * 22)]
+    assert broken_off, "80 columns are too few for some of them"
+    begun = [line for line in lines if line not in broken_off]
+    assert {line.split()[0] for line in begun} <= {"ok", "warning", "problem"}
+    assert max(map(len, lines)) <= 80 or job.folder.as_posix() in "".join(lines)
+
+
 @pytest.mark.parametrize("what", ["show", "init", "check"])
 def test_each_command_of_config_has_examples_and_takes_json_before_it(job: JobOnTrial, what: str) -> None:
     """U1 U3."""

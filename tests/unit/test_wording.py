@@ -24,6 +24,13 @@ def test_a_command_stays_whole() -> None:
         assert command in wrapped(text, 60).split("\n")[-1]
 
 
+def test_a_command_stays_whole_where_another_sentence_follows() -> None:
+    """The sentence that it ends may have a next one."""
+    text = "Some words before it, of just this length: midasdl auth setup --anything. Or set one, or two."
+    lines = wrapped(text, 60).split("\n")
+    assert any("midasdl auth setup --anything. Or" in line for line in lines)
+
+
 def test_the_name_in_prose_is_a_word_like_others() -> None:
     """What follows the program's name without a colon or quotes is prose."""
     text = "It prints what sends midasdl there, together with a user name and the password that goes with it."
