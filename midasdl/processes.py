@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
@@ -22,6 +24,9 @@ LONGEST_FOLDER_BYTES = 70
 """Of temporary files. Multiprocessing puts a socket there, and the path of a socket has a hundred bytes at most."""
 
 SHORT_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - what is made there is private to the user
+
+LOOKS_FOR_THE_END = 200
+"""A process that ends closes its files first, and is gone a moment later: two seconds are plenty."""
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals that are the business of the process that a person started."""
@@ -97,6 +102,7 @@ def _fork_off(program: object, arguments: Sequence[str], kept: Sequence[int]) ->
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
+    command = os.getpid()
     pid = os.fork()
     if pid:
         return pid
@@ -104,7 +110,21 @@ def _fork_off(program: object, arguments: Sequence[str], kept: Sequence[int]) ->
         _close_all_but({0, 1, 2, *map(int, kept)})
         exec(arguments[-1], {})  # noqa: S102 - a line of multiprocessing's own
     finally:
-        os._exit(0)  # whatever happened: nothing of the command may go on here
+        try:
+            _clear_away_what_is_left_of(command)
+        finally:
+            os._exit(0)  # whatever happened: nothing of the command may go on here
+
+
+def _clear_away_what_is_left_of(command: int) -> None:
+    """In its copy: a command that was killed has left the folder of the socket between the two."""
+    from multiprocessing import util  # noqa: PLC0415 - not on every system
+
+    for _ in range(LOOKS_FOR_THE_END):
+        if os.getppid() != command:
+            shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
+            return
+        time.sleep(0.01)
 
 
 def _close_all_but(kept: set[int]) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -105,6 +106,21 @@ def test_a_command_that_has_threads_already_starts_a_new_interpreter(script: Pat
     with begun(script, "thread") as process:
         _, seen = told(process)
         assert [each[0] for each in seen] == [None, None]
+
+
+def test_a_command_that_was_killed_leaves_nothing_in_the_folder_of_temporary_files(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket between the command and its copy goes with the copy, which is the last to know of it."""
+    with TemporaryDirectory(dir="/tmp") as temporary:
+        monkeypatch.setenv("TMPDIR", temporary)
+        with begun(script) as process:
+            _, seen = told(process)
+            assert list(Path(temporary).iterdir()), "there is a socket"
+            process.kill()
+            process.wait()
+            eventually(lambda: not is_running(seen[0][2]))
+        assert list(Path(temporary).iterdir()) == []
 
 
 def test_the_copy_hears_no_signal_of_the_group_and_ends_with_the_command(script: Path) -> None:
