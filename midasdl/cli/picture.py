@@ -135,10 +135,18 @@ def _title(snapshot: Snapshot, width: int, symbols: Symbols) -> Text:
     """Dataset and release of the file that was turned to last, and what the run is busy with as a whole."""
     info = parse_path(snapshot.latest_path) if snapshot.latest_path else None
     what = f"{info.dataset}{symbols.dot}release {info.release}" if info and info.dataset else "MIDAS Open"
-    phase = str(snapshot.phase)
+    phase = _phase(snapshot)
     what = shortened(what, width - len(phase) - 1, symbols)
     gap = " " * max(1, width - cell_len(what) - len(phase))
     return Text.assemble((what, "bold"), gap, (phase, QUIET_STYLE))
+
+
+def _phase(snapshot: Snapshot) -> str:
+    """What the run does; while a server gives nobody anything, it waits."""
+    is_held_up = any(
+        server.paused_until_s is not None or server.breaker == "open" for server in snapshot.servers
+    )
+    return "waiting" if is_held_up and snapshot.phase is Phase.WORKING else str(snapshot.phase)
 
 
 def _files(snapshot: Snapshot) -> list[tuple[str, str]]:

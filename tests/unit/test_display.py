@@ -127,6 +127,23 @@ def test_p2_what_holds_a_run_up_is_told(server: Server, words: str) -> None:
         assert re.search(r"\d\d:\d\d:\d\d", said)
 
 
+@pytest.mark.parametrize(
+    ("server", "word"),
+    [
+        (Server(HOST, 0.5, "11% of the answers were errors"), "working"),
+        (Server(HOST, 1.0, None, "half-open", NOON_S - 9), "working"),
+        (Server(HOST, 1.0, None, "open", NOON_S - 9, NOON_S), "waiting"),
+        (Server(HOST, paused_until_s=NOON_S, pause_reason="CEDA asked to wait"), "waiting"),
+    ],
+    ids=["throttle", "half-open", "breaker", "pause"],
+)
+def test_p2_a_run_that_may_ask_for_nothing_waits(server: Server, word: str) -> None:
+    """The first line says so as the last one does; at its end it has ended all the same."""
+    held_up = replace(MIDDLE, servers=(server,))
+    assert text_of(held_up, 80).splitlines()[0].endswith(word)
+    assert text_of(replace(held_up, phase=Phase.ENDED), 80).splitlines()[0].endswith("ended")
+
+
 def test_p2_why_nothing_can_be_fetched_is_told() -> None:
     why = "The token service answers with errors; it is asked again in 20 s"
     assert why in text_of(replace(MIDDLE, notice=why), 100)
