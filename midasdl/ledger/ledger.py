@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, select
-from sqlalchemy.exc import DBAPIError
 
 from midasdl.clock import Clock, SystemClock
 from midasdl.errors import LedgerError, LedgerTooNewError, NotALedgerError
@@ -28,7 +27,7 @@ from midasdl.ledger.ledger_file import file_at, file_error, has_content, missing
 from midasdl.ledger.library import SqliteLibrary, best_library, file_system_of, journal_for
 from midasdl.ledger.migrate import bring_up_to_date, revision_of
 from midasdl.ledger.schema import HEAD_REVISION, setting
-from midasdl.ledger.sqlite_errors import is_interrupted, translate, way_back
+from midasdl.ledger.sqlite_errors import Translated, translate, way_back
 from midasdl.ledger.texts import text_of
 
 DATA_ROOT = "data_root"
@@ -75,7 +74,7 @@ class Ledger:
             foreign_keys=made_at is None,
             durable=made_at is None,
         )
-        self._translated = _Translated(self)
+        self._translated = Translated(path, self.library)
         self._bare: Any = None
         self._spare: Any = None
         self._one_has_it_bare = threading.Lock()
@@ -252,14 +251,20 @@ class Ledger:
 
     @property
     def _engine(self) -> Engine:
-        """Made when it is first needed, with the connection that there is; a healthy worker does without."""
-        with self._one_makes_it, self._one_has_it_bare:
+        """Made when it is first needed; a healthy worker does without."""
+        with self._one_makes_it:
             if self._engine_made is None:
-                self._bare, self._spare = None, self._bare
+                self._hand_over_the_bare_one()
                 self._engine_made = create_sqlite_engine(
                     self._spare_or_new, self.library, self.patience, keep=not self._read_only
                 )
             return self._engine_made
+
+    def _hand_over_the_bare_one(self) -> None:
+        """Let the engine have the connection that there is, unless somebody uses it: nobody waits for that."""
+        if self._one_has_it_bare.acquire(blocking=False):
+            self._bare, self._spare = None, self._bare
+            self._one_has_it_bare.release()
 
     def _spare_or_new(self) -> Any:
         spare, self._spare = self._spare, None
@@ -315,38 +320,12 @@ class Ledger:
             engine.dispose()
 
     def _revision(self) -> str | None:
+        """Of the schema, as it is now; None for an empty file."""
         if self._read_only:  # what is kept open may show the file as it was
             with self.read() as connection:
                 return revision_of(Brief.within(connection), self.path)
         with self._translated, self._one_has_it_bare:
             return self.patience.wait_for(partial(revision_of, Brief(self._bare_connection()), self.path))
-
-
-class _Translated:
-    """The one place where database errors become ours; a block of a ledger in the process that opened it."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._path = ledger.path
-        self._opened_by = os.getpid()
-        self._foreign = (DBAPIError, ledger.library.module.Error, UnicodeDecodeError)
-
-    def __enter__(self) -> None:
-        if os.getpid() != self._opened_by:
-            raise LedgerError(
-                f"The ledger {self._path} was opened before this process was forked off; SQLite forbids its use here.",
-                "Open it anew in the new process.",
-            )
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None or not isinstance(error, self._foreign):
-            return
-        if is_interrupted(error):
-            raise KeyboardInterrupt from error
-        translated = translate(error, self._path)
-        if translated is not None:
-            raise translated from error
 
 
 def inserted_id(result: CursorResult[Any]) -> int:

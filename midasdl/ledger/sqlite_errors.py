@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy.exc import DBAPIError
 
 from midasdl.errors import LedgerBusyError, LedgerError, NotALedgerError, StorageError
+from midasdl.ledger.library import SqliteLibrary
 
 SQLITE_PERM, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_READONLY, SQLITE_INTERRUPT, SQLITE_IOERR = 3, 5, 6, 8, 9, 10
 SQLITE_CORRUPT, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_PROTOCOL, SQLITE_NOTADB = 11, 13, 14, 15, 26
@@ -18,6 +23,33 @@ WAL_INDEX_BYTES = 32_768
 
 LOCKED = frozenset({SQLITE_BUSY, SQLITE_LOCKED, SQLITE_PROTOCOL})
 """Somebody else is at it; PROTOCOL is a lost race for the locks of a WAL that is being set up."""
+
+
+class Translated:
+    """The one place where database errors become ours; a block of a ledger in the process that opened it."""
+
+    def __init__(self, path: Path, library: SqliteLibrary) -> None:
+        self._path = path
+        self._opened_by = os.getpid()
+        self._foreign = (DBAPIError, library.module.Error, UnicodeDecodeError)
+
+    def __enter__(self) -> None:
+        if os.getpid() != self._opened_by:
+            raise LedgerError(
+                f"The ledger {self._path} was opened before this process was forked off; SQLite forbids its use here.",
+                "Open it anew in the new process.",
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not isinstance(error, self._foreign):
+            return
+        if is_interrupted(error):
+            raise KeyboardInterrupt from error
+        translated = translate(error, self._path)
+        if translated is not None:
+            raise translated from error
 
 
 def is_interrupted(error: BaseException) -> bool:

@@ -93,7 +93,7 @@ class TaskQueue:
                 self._record(brief, worker_id, outcomes, held, now)
                 add_responses(brief, worker_id, responses)
                 return self._next(brief, worker_id, want, share_among, now)
-        with self._ledger.write() as connection:
+        with self._ledger.write() as connection:  # a claim was lost: others' tasks may have to be done again
             now = self._ledger.clock.now_us()
             brief = Brief.within(connection)
             lost = self._record(brief, worker_id, outcomes, _held_by(brief, worker_id), now)
