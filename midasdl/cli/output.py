@@ -41,7 +41,8 @@ def put(text: str, stream: TextIO | None, indent: str = "", *, lead: str = "", i
     indent : str
         Put before each line once it has been made to fit.
     lead : str
-        Stands at the beginning of the first line; those that a terminal breaks off stand below the text beside it.
+        Instead of an indent: stands at the beginning of the first line, and those that a terminal breaks off stand
+        below the text beside it.
     is_prose : bool
         Made to fit a terminal; what programs read stays as it is there too.
 
@@ -58,9 +59,9 @@ def put(text: str, stream: TextIO | None, indent: str = "", *, lead: str = "", i
     if stream is None:
         return False
     try:
-        indent = indent or " " * len(lead)
+        indent = " " * len(lead) if lead else indent
         fitting = _to_fit(text, stream, len(indent)) if is_prose else text
-        write_through(lead + textwrap.indent(fitting, indent)[len(lead) :] + "\n", stream)
+        write_through(lead + textwrap.indent(fitting, indent).removeprefix(" " * len(lead)) + "\n", stream)
     except OSError as error:
         let_go(stream)
         if error.errno not in NOBODY_THERE and stream is not sys.stderr:

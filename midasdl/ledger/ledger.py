@@ -38,7 +38,8 @@ class Ledger:
     """The open ledger of one process.
 
     Concurrency: any number of processes may have the same ledger open; each opens its own, after any fork. Threads
-    may share a `Ledger`: each block has a connection to itself.
+    may share a `Ledger`: each `read` or `write` block has a connection to itself; `brief` blocks and looks follow each
+    other on one.
 
     Crash safety: each `write` block is one transaction; a process that dies inside leaves no trace of it.
 
@@ -187,8 +188,8 @@ class Ledger:
         """
         with self._translated, self._one_has_it_bare:
             bare = self._bare_connection()
-            self.patience.wait_for(partial(bare.execute, "BEGIN IMMEDIATE"))
             try:
+                self.patience.wait_for(partial(bare.execute, "BEGIN IMMEDIATE"))
                 self._require_same_file()
                 yield Brief(bare)
                 self.patience.wait_for(bare.commit)
@@ -254,10 +255,10 @@ class Ledger:
         """Made when it is first needed; a healthy worker does without."""
         with self._one_makes_it:
             if self._engine_made is None:
-                self._hand_over_the_bare_one()
                 self._engine_made = create_sqlite_engine(
                     self._spare_or_new, self.library, self.patience, keep=not self._read_only
                 )
+                self._hand_over_the_bare_one()
             return self._engine_made
 
     def _hand_over_the_bare_one(self) -> None:

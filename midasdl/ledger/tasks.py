@@ -7,7 +7,6 @@ changes no row the claim has been lost, and the worker drops the task (invariant
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -90,16 +89,16 @@ class TaskQueue:
             held = _held_by(brief, worker_id)
             claims = [outcome.claim for outcome in outcomes]
             if held.issuperset([(claim.task_id, claim.claim_no) for claim in claims]):
-                self._record(brief, worker_id, outcomes, held, now)
+                lost = self._record(brief, worker_id, outcomes, held, now)
                 add_responses(brief, worker_id, responses)
-                return self._next(brief, worker_id, want, share_among, now)
+                return self._next(brief, worker_id, want, share_among, now, lost)
         with self._ledger.write() as connection:  # a claim was lost: others' tasks may have to be done again
             now = self._ledger.clock.now_us()
             brief = Brief.within(connection)
             lost = self._record(brief, worker_id, outcomes, _held_by(brief, worker_id), now)
             self._reopen_overwritten(connection, outcomes, lost)
             add_responses(brief, worker_id, responses)
-            return replace(self._next(brief, worker_id, want, share_among, now), lost=lost)
+            return self._next(brief, worker_id, want, share_among, now, lost)
 
     def holds(self, worker_id: int, claim: Claim) -> bool:
         """Whether a claim is still the worker's."""
@@ -186,18 +185,20 @@ class TaskQueue:
             connection.execute(health_statements.TRIM_STEPS, {"keep": keep})
             connection.execute(health_statements.TRIM_RESPONSES, {"runs": RUNS_WITH_RESPONSES})
 
-    def _next(self, brief: Brief, worker_id: int, want: int, share_among: int, now: int) -> Settled:
-        """The worker's next claims, or why there are none."""
+    def _next(
+        self, brief: Brief, worker_id: int, want: int, share_among: int, now: int, lost: frozenset[int]
+    ) -> Settled:
+        """The worker's next claims, or why there are none, beside those that it has lost."""
         if want <= 0:
-            return Settled()
+            return Settled(lost=lost)
         claims = self._claim(brief, worker_id, want, share_among, now)
         if not claims and self._forget_impossible_waits(brief, now):
             claims = self._claim(brief, worker_id, want, share_among, now)
         if claims:
-            return Settled(claims=claims)
+            return Settled(claims=claims, lost=lost)
         [(next_retry_at_us,)] = brief.fetch(statements.NEXT_RETRY_AT, {})
         [(others_busy,)] = brief.fetch(statements.ANY_IN_PROGRESS, {})
-        return Settled(next_retry_at_us=next_retry_at_us, others_busy=bool(others_busy))
+        return Settled(lost=lost, next_retry_at_us=next_retry_at_us, others_busy=bool(others_busy))
 
     def _claim(
         self, brief: Brief, worker_id: int, want: int, share_among: int, now: int

@@ -134,22 +134,6 @@ def test_a_read_inside_a_write_sees_the_ledger_as_it_was(ledger: Ledger) -> None
     assert (ledger.setting("new"), ledger.setting("newer")) == ("x", "x")
 
 
-@pytest.mark.parametrize("has_read_before", [False, True])
-def test_who_reads_waits_for_no_brief_block_of_another_thread(tmp_path: Path, has_read_before: bool) -> None:
-    """One thread may wait for the lock for two minutes; what is shown meanwhile comes from another."""
-    Ledger.create(tmp_path / "progress.db").close()
-    seen: list[str | None] = []
-    with Ledger.open(tmp_path / "progress.db") as ledger:
-        if has_read_before:
-            ledger.setting("data_root")
-        with ledger.brief():
-            reader = threading.Thread(target=lambda: seen.append(ledger.setting("data_root")), daemon=True)
-            reader.start()
-            reader.join(10)
-            assert seen == [None]
-            assert ledger.setting("data_root") is None, "nor does the thread itself"
-
-
 def test_threads_may_share_a_ledger(ledger: Ledger) -> None:
     """L2: blocks of several threads never mix: what one undoes the others keep."""
     errors: list[BaseException] = []

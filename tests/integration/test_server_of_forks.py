@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from midasdl import processes
 from tests.support.background import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere multiprocessing has its usual way")
@@ -121,6 +123,20 @@ def test_a_command_that_was_killed_leaves_nothing_in_the_folder_of_temporary_fil
             process.wait()
             eventually(lambda: not is_running(seen[0][2]))
         assert list(Path(temporary).iterdir()) == []
+
+
+def test_the_folder_of_a_command_that_lives_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that has ended by mistake is replaced, in the same folder; one that dies is given its moment."""
+    naps: list[float] = []
+    monkeypatch.setattr(processes.time, "sleep", naps.append)
+    monkeypatch.setattr("multiprocessing.util.get_temp_dir", lambda: str(tmp_path))
+    processes._clear_away_what_is_left_of(os.getppid())
+    assert tmp_path.exists()
+    assert sum(naps) == pytest.approx(2)
+    processes._clear_away_what_is_left_of(-1)
+    assert not tmp_path.exists()
 
 
 def test_the_copy_hears_no_signal_of_the_group_and_ends_with_the_command(script: Path) -> None:

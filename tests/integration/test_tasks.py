@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from midasdl.identity import ProcessIdentity
 from midasdl.ledger.ledger import Ledger
 from midasdl.ledger.outcomes import Claim, Failed, Finished, Outcome, Postponed, Released, Settled
 from midasdl.ledger.overview import Counts, FailureGroup, Overview
+from midasdl.ledger.responses import Responses
+from midasdl.ledger.runs import RunRegistry
 from midasdl.ledger.tasks import TaskQueue
 from midasdl.models import ErrorClass, TaskState
 from tests.support.clock import FakeClock
@@ -269,6 +272,44 @@ def test_a_claim_that_is_lost_changes_nothing(
     [good] = queue.settle(worker, [], want=1).claims
     assert queue.settle(worker, [outcome(late), finished(good)], want=0).lost <= {late.task_id}
     assert row(ledger, good.task_id)["state"] == "done"
+
+
+def test_who_has_lost_a_claim_gets_the_rest_done_all_the_same(
+    queue: TaskQueue, ledger: Ledger, load_tasks: Load
+) -> None:
+    """L3, C14: what is still its own is recorded, its requests are counted, and it gets new work."""
+    load_tasks(3)
+    worker = RunRegistry(ledger).register(None, "worker", "w", ProcessIdentity.current())
+    lost, kept = queue.settle(worker, [], want=2).claims
+    with ledger.write() as connection:
+        queue.reopen(connection, [lost.task_id], "new destination")
+    requests = [Responses("host", "ok", 1_000, 2)]
+    settled = queue.settle(worker, [finished(lost), finished(kept)], want=1, responses=requests)
+    assert (settled.lost, len(settled.claims)) == ({lost.task_id}, 1)
+    assert row(ledger, kept.task_id)["state"] == "done"
+    with ledger.read() as connection:
+        assert connection.exec_driver_sql("SELECT sum(count) FROM response").scalar() == 2
+
+
+def test_a_claim_that_is_lost_at_the_last_moment_is_told(
+    queue: TaskQueue, ledger: Ledger, load_tasks: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3: between the look at what is held and the transaction that puts others' tasks right."""
+    load_tasks(2)
+    early, late = queue.settle(ME, [], want=2).claims
+    with ledger.write() as connection:
+        queue.reopen(connection, [early.task_id], "new destination")
+    write = ledger.write
+
+    def write_after_another_loss() -> Any:
+        monkeypatch.setattr(ledger, "write", write)
+        with write() as connection:
+            queue.reopen(connection, [late.task_id], "new destination")
+        return write()
+
+    monkeypatch.setattr(ledger, "write", write_after_another_loss)
+    settled = queue.settle(ME, [finished(early), finished(late)], want=0)
+    assert settled.lost == {early.task_id, late.task_id}
 
 
 def test_taking_back_takes_from_the_gone_alone(queue: TaskQueue, ledger: Ledger, load_tasks: Load) -> None:

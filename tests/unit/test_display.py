@@ -366,6 +366,9 @@ def test_p4_who_says_that_there_is_a_terminal_gets_the_bar(
     assert Display(Output(), Mode.AUTO, FakeClock())._bar is None
     monkeypatch.setenv(variable, value)
     assert Display(Output(), Mode.AUTO, FakeClock())._bar is not None
+    monkeypatch.delenv(variable)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert Display(Output(), Mode.AUTO, FakeClock())._bar is None, "where it was closed nobody looks at it"
 
 
 def test_p4_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
