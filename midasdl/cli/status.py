@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from midasdl.cli.context import Subparsers, duration, ledger_path, number, plural, size
 from midasdl.cli.damage import damage_lines
-from midasdl.cli.output import Output, printing
+from midasdl.cli.output import Output, columns_of
 from midasdl.cli.wording import HelpFormatter
 from midasdl.errors import ExitCode
 
@@ -95,8 +96,7 @@ def _pace_line(snapshot: Snapshot) -> list[str]:
 
 
 def _print(facts: dict[str, Any], run: list[str], say: Callable[[str], None]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from midasdl.cli.table import table_lines
 
     counts = facts["counts"]
     tasks = sum(counts[state] for state in STATES)
@@ -105,18 +105,26 @@ def _print(facts: dict[str, Any], run: list[str], say: Callable[[str], None]) ->
         f"{number(counts['done'])} of {plural(tasks, 'distinct content')} fetched ({share:.1%}, "
         f"{size(counts['bytes_done'])}), for {plural(counts['files'], 'file')} below {facts['data_root']}."
     )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("dataset")
-    for state in STATES:
-        table.add_column(state.replace("_", " "), justify="right")
-    for dataset in sorted({row["dataset"] for row in facts["datasets"]}):
-        files = {row["state"]: row["files"] for row in facts["datasets"] if row["dataset"] == dataset}
-        table.add_row(dataset, *(number(files.get(state, 0)) for state in STATES))
-    with printing():
-        Console(highlight=False, soft_wrap=True).print(table)
+    columns = None if sys.stdout is None else columns_of(sys.stdout)
+    for line in table_lines(
+        ["dataset", *(state.replace("_", " ") for state in STATES)],
+        _table(facts["datasets"]),
+        columns,
+        number,
+    ):
+        say(line)
     trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts), *damage_lines(facts["damaged"])]
     for line in [*run, *_health_lines(facts["health"]), *trouble]:
         say(line)
+
+
+def _table(datasets: list[dict[str, Any]]) -> list[list[Any]]:
+    """How many files of each dataset are in each state."""
+    files = {(row["dataset"], row["state"]): row["files"] for row in datasets}
+    return [
+        [name, *(files.get((name, state), 0) for state in STATES)]
+        for name in sorted({name for name, _ in files})
+    ]
 
 
 def _run_lines(facts: dict[str, Any], *, is_on: bool) -> list[str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 GAP = "  "
 
 
-def table_lines(names: Sequence[str], rows: Sequence[Sequence[Any]], columns: int | None) -> Iterator[str]:
+def table_lines(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    columns: int | None,
+    number: Callable[[int], str] = str,
+) -> Iterator[str]:
     """The lines of a table.
 
     Parameters
@@ -17,8 +22,10 @@ def table_lines(names: Sequence[str], rows: Sequence[Sequence[Any]], columns: in
         Of its columns.
     columns : int or None
         How wide the terminal is; None where lines may be as long as they like.
+    number : callable
+        How whole numbers are written.
     """
-    body = [[_text_of(value) for value in row] for row in rows]
+    body = [[number(value) if isinstance(value, int) else _text_of(value) for value in row] for row in rows]
     widths = [
         max(map(_width, column), default=0)
         for column in zip(*[list(map(_text_of, names)), *body], strict=True)

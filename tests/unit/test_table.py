@@ -29,3 +29,8 @@ def test_a_question_without_answers_shows_its_columns() -> None:
 
 def test_a_value_stays_on_its_line_and_does_nothing_to_the_terminal() -> None:
     assert list(table_lines(("text",), [("one\ntwo\x1b[2J",)], 80))[1] == "one\\ntwo\\x1b[2J"
+
+
+def test_whole_numbers_are_written_as_wished_and_stand_to_the_right_all_the_same() -> None:
+    lines = list(table_lines(("kind", "files"), [("data", 12_345), ("log", 7)], 80, "{:,}".format))
+    assert lines == ["kind   files", "data  12,345", "log        7"]
