@@ -121,9 +121,9 @@ def write_through(text: str, stream: TextIO) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def columns_of(stream: TextIO) -> int | None:
-    """How wide a terminal is; None where a stream is none."""
-    if not stream.isatty():
+def columns_of(stream: TextIO | None) -> int | None:
+    """How wide a terminal is; None where a stream is none, or closed."""
+    if stream is None or not stream.isatty():
         return None
     try:
         return os.get_terminal_size(stream.fileno()).columns or UNKNOWN_COLUMNS

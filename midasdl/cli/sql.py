@@ -63,8 +63,10 @@ def act(options: argparse.Namespace, output: Output) -> ExitCode:
     ):
         try:
             result = connection.exec_driver_sql(options.query)
-            with printing():
-                PRINTERS[style](output, tuple(result.keys()), (tuple(row) for row in result))
+            names = tuple(result.keys())
+            if sys.stdout is not None:  # a closed one has no reader
+                with printing():
+                    PRINTERS[style](output, names, (tuple(row) for row in result))
         except DBAPIError as error:
             if is_interrupted(error):
                 raise

@@ -105,13 +105,8 @@ def _print(facts: dict[str, Any], run: list[str], say: Callable[[str], None]) ->
         f"{number(counts['done'])} of {plural(tasks, 'distinct content')} fetched ({share:.1%}, "
         f"{size(counts['bytes_done'])}), for {plural(counts['files'], 'file')} below {facts['data_root']}."
     )
-    columns = None if sys.stdout is None else columns_of(sys.stdout)
-    for line in table_lines(
-        ["dataset", *(state.replace("_", " ") for state in STATES)],
-        _table(facts["datasets"]),
-        columns,
-        number,
-    ):
+    names = ["dataset", *(state.replace("_", " ") for state in STATES)]
+    for line in table_lines(names, _table(facts["datasets"]), columns_of(sys.stdout), number):
         say(line)
     trouble = [*_server_lines(facts["servers"]), *_failure_lines(facts), *damage_lines(facts["damaged"])]
     for line in [*run, *_health_lines(facts["health"]), *trouble]:

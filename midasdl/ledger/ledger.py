@@ -247,6 +247,7 @@ class Ledger:
     def _bare_connection(self) -> Any:
         """Made when it is first needed, and kept."""
         if self._bare is None:
+            self._require_same_file()
             self._bare = self._connect()
         return self._bare
 

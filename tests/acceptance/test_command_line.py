@@ -264,6 +264,29 @@ def test_on_a_terminal_words_are_wrapped_and_records_are_not(job: JobOnTrial) ->
     assert [record["kind"] for record in records] == ["status"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("status", "status --json", "doctor", "config show", "report", "verify"),
+        *(f"sql --format {style} SELECT(1)" for style in ("table", "csv", "json")),
+        "sql --json SELECT(1)",
+    ],
+)
+def test_where_stdout_is_closed_nothing_is_printed_and_nothing_is_wrong(job: JobOnTrial, words: str) -> None:
+    """U1: as cron jobs and services start programs."""
+    job.init()
+    program = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'midasdl', *sys.argv[1:]])"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *words.split()],
+        cwd=job.folder,
+        env=job.command.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, "did not foresee" in ended.stderr) == (0, False), ended.stderr
+
+
 def test_what_doctor_found_stands_in_a_column_of_its_own(job: JobOnTrial) -> None:
     """U1: on a terminal that breaks its lines too."""
     lines = converse(job.command, ["doctor"], []).out.splitlines()

@@ -208,15 +208,22 @@ def test_opening_waits_for_a_lock_too(
     shell.close()
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("way", ["write", "brief"])
 @pytest.mark.parametrize("fate", ["deleted", "replaced"])
-def test_nothing_is_written_to_a_ledger_that_is_no_longer_there(ledger: Ledger, fate: str) -> None:
+def test_nothing_is_written_to_a_ledger_that_is_no_longer_there(
+    ledger: Ledger, fate: str, way: str, is_open: bool
+) -> None:
     """L5 L9: not a row goes into a file without a name."""
     with ledger.write() as connection:
         ledger.set_setting(connection, "data_root", "/data")
+    if is_open:
+        with getattr(ledger, way)():
+            pass
     ledger.path.unlink()
     if fate == "replaced":
         ledger.path.write_bytes(b"")
-    with pytest.raises(LedgerError, match="deleted, moved or replaced") as caught, ledger.write():
+    with pytest.raises(LedgerError, match="deleted, moved or replaced") as caught, getattr(ledger, way)():
         pytest.fail("it let us write")
     assert "midasdl init" in str(caught.value.hint)
     assert ledger.path.exists() == (fate == "replaced")

@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from midasdl.errors import LedgerBusyError, LedgerError, MidasdlError, NotALedgerError, StorageError
 from midasdl.ledger.engine import LOCK_NAP_S, LOCK_PATIENCE_S, translate
 from midasdl.ledger.ledger import Ledger
-from tests.support.clock import FakeClock
+from midasdl.ledger.statements import SET_SETTING
+from tests.support.clock import FakeClock, NappingClock
 from tests.support.programs import require_program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +30,16 @@ def put(ledger: Ledger, name: str, and_raise: type[BaseException] | None = None)
         ledger.set_setting(connection, name, "x")
         if and_raise is not None:
             raise and_raise
+
+
+def put_briefly(ledger: Ledger, name: str, and_raise: type[BaseException] | None = None) -> None:
+    with ledger.brief() as brief:
+        assert brief.send(SET_SETTING, {"new_name": name, "new_value": "x"}) == 1
+        if and_raise is not None:
+            raise and_raise
+
+
+BOTH_WAYS = pytest.mark.parametrize("write", [put, put_briefly], ids=["write", "brief"])
 
 
 @contextmanager
@@ -54,22 +65,6 @@ def locked_by_a_shell(path: Path, begin: str = "BEGIN IMMEDIATE") -> Iterator[Ca
         yield close
     finally:
         close()
-
-
-class NappingClock(FakeClock):
-    """Calls `alarm` when so many seconds of naps are over."""
-
-    def __init__(self, after_s: float, alarm: Callable[[], None]) -> None:
-        super().__init__()
-        self._until_s = self.monotonic() + after_s
-        self._alarm = alarm
-        self.naps: list[float] = []
-
-    def nap(self, seconds: float) -> None:
-        super().nap(seconds)
-        self.naps.append(seconds)
-        if self.monotonic() >= self._until_s:
-            self._alarm()
 
 
 # --- locks
@@ -115,13 +110,14 @@ def test_making_a_ledger_waits_for_somebody_who_is_making_it(tmp_path: Path) -> 
 # --- blocks
 
 
-def test_a_write_block_is_all_or_nothing(ledger: Ledger) -> None:
+@BOTH_WAYS
+def test_a_write_block_is_all_or_nothing(ledger: Ledger, write: Callable[..., None]) -> None:
     """L1: whatever is raised inside, nothing of it stays, and the next block works."""
     for error in (ValueError, KeyboardInterrupt):
         with pytest.raises(error):
-            put(ledger, "half", error)
+            write(ledger, "half", error)
     assert ledger.setting("half") is None
-    put(ledger, "whole")
+    write(ledger, "whole")
     assert ledger.setting("whole") == "x"
 
 
@@ -134,16 +130,17 @@ def test_a_read_inside_a_write_sees_the_ledger_as_it_was(ledger: Ledger) -> None
     assert (ledger.setting("new"), ledger.setting("newer")) == ("x", "x")
 
 
-def test_threads_may_share_a_ledger(ledger: Ledger) -> None:
+@BOTH_WAYS
+def test_threads_may_share_a_ledger(ledger: Ledger, write: Callable[..., None]) -> None:
     """L2: blocks of several threads never mix: what one undoes the others keep."""
     errors: list[BaseException] = []
 
     def work(name: str) -> None:
         try:
             for number in range(40):
-                put(ledger, f"{name}-{number}")
+                write(ledger, f"{name}-{number}")
                 with pytest.raises(ZeroDivisionError):
-                    put(ledger, f"{name}-{number}-undone", ZeroDivisionError)
+                    write(ledger, f"{name}-{number}-undone", ZeroDivisionError)
                 assert ledger.setting(f"{name}-{number}") == "x"
         except BaseException as error:
             errors.append(error)

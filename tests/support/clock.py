@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class FakeClock:
     """Keeps the time of a test; waiting advances it and is written down."""
@@ -37,3 +39,19 @@ class FakeClock:
 
     def stop(self) -> None:
         self.stopped = True
+
+
+class NappingClock(FakeClock):
+    """Calls `alarm` when so many seconds of naps are over."""
+
+    def __init__(self, after_s: float, alarm: Callable[[], object]) -> None:
+        super().__init__()
+        self._until_s = self.monotonic() + after_s
+        self._alarm = alarm
+        self.naps: list[float] = []
+
+    def nap(self, seconds: float) -> None:
+        super().nap(seconds)
+        self.naps.append(seconds)
+        if self.monotonic() >= self._until_s:
+            self._alarm()
